@@ -1,0 +1,1 @@
+"""Units, errors, reasons, sourced facts: knows nothing about language models."""
