@@ -1,0 +1,100 @@
+"""Cache and state of llama.cpp, layer by layer; equal to the engine's own lines (evidence gguf_memory_engine)."""
+
+from fitserve.engines.llama_cpp.rules import feature
+from fitserve.engines.llama_cpp.settings import CELL_MULTIPLE, ServerSettings
+from fitserve.footprint.kv_cache import BYTES_PER_ELEMENT, state_elements
+from fitserve.foundation.errors import FactMissing
+from fitserve.foundation.units import ceil_div, round_up
+from fitserve.models.types import Attention, CompressedAttention, LanguageModel, LatentAttention, Layer, Mixer
+
+_CHUNK_WINDOW = 8192  # llama4 keeps a window of 8192 in chunked layers, whatever the file says (src/models/llama4.cpp)
+_STATE_BYTES = 4  # states are F32
+
+
+def window_of(model: LanguageModel, mixer: Mixer) -> int | None:
+    """Window of a layer as llama.cpp sees it; None where every token is kept."""
+    if model.gguf_architecture not in feature("windowed_architectures") or not isinstance(mixer, Attention):
+        return None
+    if mixer.chunk_tokens:
+        return _CHUNK_WINDOW
+    return mixer.window_tokens
+
+
+def layer_kv_bytes(model: LanguageModel, index: int, settings: ServerSettings, latent_cache: bool = True) -> int:
+    """KV bytes of one layer over all streams."""
+    widest_value = _widest_value(model)
+    total = 0.0
+    for mixer in model.layers[index].mixers:
+        match mixer:
+            case Attention() if not mixer.shares_kv and not mixer.crosses_to_vision:
+                window = window_of(model, mixer)
+                cells = settings.cells if window is None else settings.window_cells(window)
+                values = mixer.kv_heads * mixer.value_dim
+                # without flash attention values are stored transposed, as wide as the widest layer's
+                values = values if settings.flash_attention else max(values, widest_value)
+                total += cells * settings.streams * (mixer.kv_heads * mixer.key_dim * _key(settings) + values * _value(settings))
+            case LatentAttention():
+                total += settings.cells * settings.streams * _latent_bytes(mixer, settings, latent_cache)
+            case CompressedAttention():
+                total += settings.slots * _key(settings) * _compressed_elements(mixer, settings)
+            case _:
+                pass
+    return round(total)
+
+
+def _latent_bytes(mixer: LatentAttention, settings: ServerSettings, latent_cache: bool) -> float:
+    if not latent_cache:
+        heads = mixer.query_heads
+        return heads * (mixer.nope_dim + mixer.rope_dim) * _key(settings) + heads * mixer.value_dim * _value(settings)
+    index = mixer.indexer.head_dim if mixer.indexer else 0
+    return (mixer.cache_width + index) * _key(settings)
+
+
+def _compressed_elements(mixer: CompressedAttention, settings: ServerSettings) -> int:
+    """A window, and for compressed layers the compressed keys (and index keys at ratio 4); always one stream a slot."""
+    dim = mixer.head_dim
+    total = dim * round_up(min(settings.cells, mixer.window_tokens + settings.micro_batch_tokens), CELL_MULTIPLE)
+    if mixer.ratio:
+        index = mixer.indexer.head_dim if mixer.indexer else 0
+        total += (dim + index) * round_up(ceil_div(settings.cells, mixer.ratio), CELL_MULTIPLE)
+    return total
+
+
+def _widest_value(model: LanguageModel) -> int:
+    return max((m.kv_heads * m.value_dim for layer in model.layers for m in layer.mixers if isinstance(m, Attention)), default=0)
+
+
+def element_bytes(kv_type: str) -> float:
+    """Bytes of a cache element. Raises FactMissing for a type that is none."""
+    try:
+        return BYTES_PER_ELEMENT[kv_type]
+    except KeyError as error:
+        raise FactMissing(f"bytes of the KV type {kv_type}", "src/fitserve/footprint/kv_cache.py") from error
+
+
+def _key(settings: ServerSettings) -> float:
+    return element_bytes(settings.key_format)
+
+
+def _value(settings: ServerSettings) -> float:
+    return element_bytes(settings.value_format)
+
+
+def layer_state_bytes(layer: Layer, slots: int) -> int:
+    """Recurrent state of one layer: per slot, whatever the context."""
+    total = 0
+    for mixer in layer.mixers:
+        state = state_elements(mixer)
+        if state is not None:
+            total += slots * (state.convolution + state.recurrent) * _STATE_BYTES
+    return total
+
+
+def kv_bytes(model: LanguageModel, settings: ServerSettings, latent_cache: bool = True) -> int:
+    """KV bytes of the whole model."""
+    return sum(layer_kv_bytes(model, index, settings, latent_cache) for index in range(len(model.layers)))
+
+
+def state_bytes(model: LanguageModel, settings: ServerSettings) -> int:
+    """Recurrent state of the whole model."""
+    return sum(layer_state_bytes(layer, settings.slots) for layer in model.layers)

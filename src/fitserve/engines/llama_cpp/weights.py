@@ -1,0 +1,123 @@
+"""Weight bytes of every device for a placement, from the tensor table of the mix."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from fitserve.engines.llama_cpp.placement import HOST, Placement
+from fitserve.engines.llama_cpp.rules import feature
+from fitserve.footprint.gguf_mix import BASE_TYPES, TypedTensor, typed_tensors
+from fitserve.foundation.errors import FactMissing
+from fitserve.models.formats import WeightFormat, gguf_nominal_bits
+from fitserve.models.types import LanguageModel
+
+_RECIPE_SPREAD = 0.12
+"""Publishers' recipes raise tensors above the mix that their name states: files up to 12 % larger (evidence gguf_size)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerWeights:
+    """Bytes by layer: all tensors, and the experts among them; the input embedding and the output stand apart."""
+
+    layers: tuple[int, ...]
+    experts: tuple[int, ...]
+    embedding: int
+    output: int
+    tied: bool
+    repacked: int
+    spread: float = 0.0
+
+    @property
+    def total(self) -> int:
+        """Bytes of the file's tensors."""
+        return sum(self.layers) + self.embedding + self.output
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceWeights:
+    """Bytes on each device and in RAM."""
+
+    devices: Mapping[int, int] = field(default_factory=dict)
+
+    def on(self, device: int) -> int:
+        """Bytes on one device; HOST is RAM."""
+        return self.devices.get(device, 0)
+
+
+@lru_cache(maxsize=4096)
+def layer_weights(model: LanguageModel, weight_format: WeightFormat) -> LayerWeights:
+    """Weights of a model in a GGUF format. Raises FactMissing when the format says nothing of the types."""
+    if weight_format.family != "gguf" or weight_format.gguf_mix is None:
+        raise FactMissing(f"GGUF tensors of {weight_format.name}", "a GGUF file")
+    spread = 0.0
+    try:
+        tensors = typed_tensors(model, weight_format.gguf_mix)
+    except FactMissing:
+        base = stock_mix(weight_format.gguf_mix)
+        if base is None:
+            raise
+        tensors, spread = typed_tensors(model, base), _RECIPE_SPREAD
+    return _by_layer(model, tensors, spread)
+
+
+def stock_mix(recipe: str) -> str | None:
+    """The named mix that a publisher's recipe builds on (`UD-Q4_K_XL` -> `Q4_K_M`); None when it names none."""
+    name = recipe.upper().removeprefix("UD-")
+    for suffix, replacement in (("_XXL", ""), ("_XL", ""), ("_L", ""), ("_P", "")):
+        if name.endswith(suffix) and name != "Q3_K_L":
+            name = name.removesuffix(suffix) + replacement
+            break
+    if name in {"Q2_K", "Q3_K", "Q4_K", "Q5_K"} and name != "Q2_K":
+        name += "_M"
+    return name if gguf_nominal_bits(name) else None
+
+
+def _by_layer(model: LanguageModel, tensors: tuple[TypedTensor, ...], spread: float) -> LayerWeights:
+    count = len(model.layers)
+    layers, experts = [0] * count, [0] * count
+    embedding = output = repacked = 0
+    for tensor in tensors:
+        if tensor.type in feature("repacked_types") and tensor.role != "token_embd.weight":
+            repacked += tensor.total_bytes
+        if not tensor.layers:
+            if tensor.role in {"output.weight", "output_norm.weight", "output_norm.bias", "output.bias"}:
+                output += tensor.bytes_each
+            else:
+                embedding += tensor.bytes_each
+            continue
+        for layer in tensor.layers:
+            layers[layer] += tensor.bytes_each
+            if "_exps" in tensor.role:
+                experts[layer] += tensor.bytes_each
+    tied = not any(tensor.role == "output.weight" for tensor in tensors)
+    return LayerWeights(
+        layers=tuple(layers), experts=tuple(experts), embedding=embedding, output=output, tied=tied, repacked=repacked, spread=spread
+    )
+
+
+def embedding_matrix_bytes(model: LanguageModel, weight_format: WeightFormat) -> int:
+    """Bytes of token_embd, which a tied model copies to the GPU as its output matrix."""
+    mix = weight_format.gguf_mix or ""
+    name = mix if gguf_is_stock(mix) else stock_mix(mix) or mix
+    return sum(tensor.total_bytes for tensor in typed_tensors(model, name) if tensor.role == "token_embd.weight")
+
+
+def gguf_is_stock(mix: str) -> bool:
+    """Whether a mix is one of llama-quantize's own."""
+    return mix.upper() in BASE_TYPES
+
+
+def spread_weights(model: LanguageModel, weight_format: WeightFormat, placement: Placement) -> DeviceWeights:
+    """Weights on each device. A tied output on a GPU is a copy of the embedding, which stays in RAM as well."""
+    weights = layer_weights(model, weight_format)
+    totals: dict[int, int] = {}
+    for index, device in enumerate(placement.layers):
+        expert_device = placement.experts[index]
+        totals[device] = totals.get(device, 0) + weights.layers[index] - weights.experts[index]
+        totals[expert_device] = totals.get(expert_device, 0) + weights.experts[index]
+    output = weights.output
+    if weights.tied and placement.output != HOST:
+        output += embedding_matrix_bytes(model, weight_format)
+    totals[placement.output] = totals.get(placement.output, 0) + output
+    totals[HOST] = totals.get(HOST, 0) + weights.embedding
+    return DeviceWeights(devices=totals)

@@ -1,0 +1,80 @@
+"""The `vllm serve` command of a deployment: only options that the release knows, only those that differ from its defaults."""
+
+from fitserve.engines.contract import Deployment, LaunchCommand
+from fitserve.engines.option_lists import option_names, option_row
+from fitserve.engines.vllm.constraints import needs_float16
+from fitserve.engines.vllm.memory import budget
+from fitserve.engines.vllm.rules import PACKAGE, default_utilization, facts, options_version
+from fitserve.foundation.errors import FactMissing
+
+_SWITCHES = {"true", "yes", "on"}
+
+
+def command(deployment: Deployment) -> LaunchCommand:
+    """The argument list. Raises FactMissing when the release lacks an option that is needed."""
+    model, version = deployment.model, deployment.engine_version
+    repository = deployment.repository or model.id
+    argv = ["vllm", "serve", repository]
+    argv += _option(version, "--max-model-len", str(deployment.context_tokens))
+    for name, value in (("--tensor-parallel-size", deployment.tp), ("--pipeline-parallel-size", deployment.pp), ("--data-parallel-size", deployment.dp)):
+        if value > 1:
+            argv += _option(version, name, str(value))
+    if deployment.ep > 1:
+        argv += _option(version, "--enable-expert-parallel")
+    argv += _types(deployment)
+    argv += _memory_options(deployment)
+    argv += _given_options(deployment)
+    identity = facts()["identity"]
+    vendor = deployment.machine.devices[0].vendor if deployment.machine.devices else "nvidia"
+    image = identity["image"].format(version=version) if vendor == "nvidia" else identity["rocm_image"]
+    return LaunchCommand(argv=tuple(argv), image=image, port=identity["default_port"])
+
+
+def _option(version: str, name: str, value: str | None = None) -> list[str]:
+    if name not in option_names(PACKAGE, options_version(version)):
+        raise FactMissing(f"option {name} in vLLM {version}", f"engines/vllm/options/{options_version(version)}.json")
+    return [name] if value is None else [name, value]
+
+
+def _types(deployment: Deployment) -> list[str]:
+    version, argv = deployment.engine_version, []
+    if needs_float16(deployment):
+        argv += _option(version, "--dtype", "half")
+    method = _runtime_method(deployment)
+    if method is not None:
+        argv += _option(version, "--quantization", method)
+    if deployment.kv_format not in {"auto", "bf16", "f16"}:
+        argv += _option(version, "--kv-cache-dtype", deployment.kv_format)
+    return argv
+
+
+def _runtime_method(deployment: Deployment) -> str | None:
+    """Method that quantizes while loading; a published checkpoint names its own in config.json."""
+    if deployment.repository is not None or deployment.model.checkpoint is not None:
+        return None
+    method: str | None = facts()["runtime_quantization"].get(deployment.weight_format.name)
+    return method
+
+
+def _memory_options(deployment: Deployment) -> list[str]:
+    version, argv = deployment.engine_version, []
+    if "gpu-memory-utilization" not in deployment.options:
+        # stated although it is the default: the share differs between releases and the budget rests on it
+        argv += _option(version, "--gpu-memory-utilization", f"{default_utilization(version):g}")
+    if "max-num-seqs" not in deployment.options:
+        planned = budget(deployment)
+        default = planned.details["settings"].limits.sequences
+        if deployment.max_num_seqs is not None or planned.max_num_seqs != default:
+            argv += _option(version, "--max-num-seqs", str(planned.max_num_seqs))
+    return argv
+
+
+def _given_options(deployment: Deployment) -> list[str]:
+    argv: list[str] = []
+    for name, value in deployment.options.items():
+        row = option_row(PACKAGE, options_version(deployment.engine_version), f"--{name}")
+        switch = row is not None and str(row.get("arity", "1")) == "0"
+        argv += _option(deployment.engine_version, f"--{name}", None if switch and value.lower() in _SWITCHES else value)
+    return argv
+
+
