@@ -133,6 +133,14 @@ class LaunchCommand:
     env: Mapping[str, str] = field(default_factory=no_options)
     files: tuple[LaunchFile, ...] = ()
     image: str | None = None
+    """Container image, pinned to the engine's version; None when there is none for this machine."""
+    entrypoint: str | None = None
+    """Program inside the image, where it is not the first argument."""
+    device_vendor: str = "nvidia"
+    model_file: str | None = None
+    """Argument that is a file of the host, to be mounted into a container."""
+    cache_folder: str | None = None
+    """Folder inside the image where downloads should survive."""
     port: int = 8000
     needs_token: bool = False
     """The repository is gated: a Hugging Face token must be in the environment."""
@@ -144,7 +152,8 @@ class Candidate:
 
     weight_format: WeightFormat
     repository: str | None = None
-    is_published: bool = True
+    needs_quantizing: bool = False
+    """No repository of it is known and the engine cannot make it on loading: the user would run a quantization job."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +161,8 @@ class Engine:
     """An engine folder, as the registry sees it."""
 
     id: str
+    package: str
+    """Where its data and messages lie."""
     names: tuple[str, ...]
     versions: tuple[str, ...]
     """Releases that were read, oldest first; the last one is the default."""
@@ -171,5 +182,9 @@ class Engine:
     known_options: Callable[[str], frozenset[str]]
     parse_version: Callable[[str], str]
     """Normal form of a version; raises InputError when it is none."""
+    makes_on_load: frozenset[str] = frozenset()
+    """Formats that the engine quantizes to while it loads the original weights."""
+    needs_accelerator: bool = False
+    """Has no memory budget on a machine without a GPU."""
     places_layers: bool = False
     """Can keep layers or experts in RAM (`--offload`) and use devices of different sizes."""

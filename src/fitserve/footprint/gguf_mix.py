@@ -250,6 +250,8 @@ def type_bytes(type_name: str, elements: int) -> int:
 
 def typed_tensors(model: LanguageModel, mix: str, imatrix: bool = False) -> tuple[TypedTensor, ...]:
     """All tensors of the file of this mix. Raises FactMissing for a name that does not determine the types."""
+    if is_gguf_file(model):
+        return tuple(_stored(group) for group in model.tensors if group.part == "text")
     name = mix.upper()
     if name not in BASE_TYPES:
         raise FactMissing(f"the tensor types of {mix}, a publisher's recipe", "the header of the GGUF file")
@@ -258,10 +260,18 @@ def typed_tensors(model: LanguageModel, mix: str, imatrix: bool = False) -> tupl
     return tuple(tensor for group in groups for tensor in _typed(group, name, facts, imatrix))
 
 
+def is_gguf_file(model: LanguageModel) -> bool:
+    """Whether the tensor table comes from a file's header."""
+    return model.checkpoint is not None and model.checkpoint.weight_format.startswith("gguf:")
+
+
+def _stored(group: TensorGroup) -> TypedTensor:
+    if group.stored_type is None or group.stored_bytes is None:
+        raise FactMissing(f"the stored type of {group.role}", "the header of the GGUF file")
+    return TypedTensor(role=group.role, type=group.stored_type, bytes_each=group.stored_bytes, layers=group.layers)
+
+
 def _typed(group: TensorGroup, mix: str, facts: MixFacts, imatrix: bool) -> Iterator[TypedTensor]:
-    if group.stored_type is not None and group.stored_bytes is not None:
-        yield TypedTensor(role=group.role, type=group.stored_type, bytes_each=group.stored_bytes, layers=group.layers)
-        return
     if not is_quantizable(group):
         kind = unquantized_type(group)
         kind = kind if kind != "F16" or mix not in {"F32", "BF16"} else mix

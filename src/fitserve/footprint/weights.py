@@ -46,6 +46,19 @@ def weight_bytes(
     model: LanguageModel, weight_format: WeightFormat, sharding: Sharding = WHOLE, parts: tuple[str, ...] = ("text", "vision")
 ) -> int:
     """Bytes of the weights of one rank; with the default sharding, of the whole model in these parts."""
+    return round(_shape_bytes(model, weight_format, sharding, parts) * _stored_share(model, weight_format))
+
+
+@lru_cache(maxsize=1024)
+def _stored_share(model: LanguageModel, weight_format: WeightFormat) -> float:
+    """Bytes of the weight files over the bytes that the shapes give: 1 unless headers were read and tell otherwise."""
+    own = model.checkpoint.weight_format if model.checkpoint else model.dtype
+    if model.stored_weight_bytes is None or weight_format.name != own or weight_format.family == "gguf":
+        return 1.0
+    return model.stored_weight_bytes / (_shape_bytes(model, weight_format, WHOLE, ("text", "vision", "mtp")) or 1)
+
+
+def _shape_bytes(model: LanguageModel, weight_format: WeightFormat, sharding: Sharding, parts: tuple[str, ...]) -> int:
     plain = _PLAIN_BYTES.get(weight_format.name) or _PLAIN_BYTES[model.dtype if model.dtype != "f32" else "bf16"]
     kept = kept_modules(model, weight_format)
     total = 0

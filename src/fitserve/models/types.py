@@ -237,6 +237,8 @@ class LanguageModel:
     mtp_mixers: tuple[Mixer, ...] = ()
     """Mixers of the multi-token-prediction layers, which run only with speculative decoding."""
     is_multimodal: bool = False
+    is_local: bool = False
+    """`id` is a path of this machine."""
     unaccounted: tuple[str, ...] = field(default=())
     """Parts whose size is unknown: their presence makes totals a lower bound."""
 

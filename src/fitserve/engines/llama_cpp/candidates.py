@@ -18,10 +18,12 @@ def candidates(model: LanguageModel, machine: Machine, version: str) -> tuple[Ca
     if model.checkpoint is not None and model.base_id is not None:
         return ()  # a quantized repository is not converted: its original is
     names = _MIXES + (_EXPERT_MIXES if model.gguf_architecture == "gpt-oss" else ())
-    return tuple(Candidate(weight_format=parse_format(f"gguf:{name}"), is_published=False) for name in names)
+    return tuple(Candidate(weight_format=parse_format(f"gguf:{name}")) for name in names)
 
 
 def splits(model: LanguageModel, machine: Machine, version: str) -> tuple[tuple[int, int], ...]:
-    """One device, or the layers over several; (1, n) stands for n devices."""
+    """One device, or the layers over several: doublings and all of them; (1, n) stands for n devices."""
     del model, version
-    return tuple((1, count) for count in range(1, max(1, len(machine.devices)) + 1))
+    count = max(1, len(machine.devices))
+    sizes = {1 << power for power in range(count.bit_length()) if 1 << power <= count} | {count}
+    return tuple((1, size) for size in sorted(sizes))

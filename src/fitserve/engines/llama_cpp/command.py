@@ -2,7 +2,7 @@
 
 from fitserve.engines.contract import Deployment, LaunchCommand
 from fitserve.engines.llama_cpp.memory import lay_out
-from fitserve.engines.llama_cpp.rules import PACKAGE, build_number, facts, options_version
+from fitserve.engines.llama_cpp.rules import PACKAGE, build_number, facts, feature, options_version
 from fitserve.engines.option_lists import option_names, option_row
 from fitserve.foundation.errors import FactMissing
 
@@ -22,9 +22,15 @@ def command(deployment: Deployment) -> LaunchCommand:
     if deployment.kv_format != "auto":
         argv += _option(version, "--cache-type-k", laid.settings.key_format)
         argv += _option(version, "--cache-type-v", laid.settings.value_format)
-    argv += _option(version, "--host", "127.0.0.1") + _option(version, "--port", str(facts()["identity"]["default_port"]))
+    if "host" not in deployment.options:
+        argv += _option(version, "--host", "127.0.0.1")
+    if "port" not in deployment.options:
+        argv += _option(version, "--port", str(facts()["identity"]["default_port"]))
     argv += _given(deployment)
-    return LaunchCommand(argv=tuple(argv), image=_image(deployment), port=facts()["identity"]["default_port"])
+    return LaunchCommand(
+        argv=tuple(argv), image=_image(deployment), entrypoint="/app/llama-server", device_vendor=_vendor(deployment),
+        model_file=file_name(deployment), port=facts()["identity"]["default_port"],
+    )  # fmt: skip
 
 
 def file_name(deployment: Deployment) -> str:
@@ -72,8 +78,19 @@ def _given(deployment: Deployment) -> list[str]:
     return argv
 
 
+def _vendor(deployment: Deployment) -> str:
+    return deployment.machine.devices[0].vendor if deployment.machine.devices else "none"
+
+
 def _image(deployment: Deployment) -> str | None:
-    template: str = facts()["identity"]["image"]
-    vendors = {device.vendor for device in deployment.machine.devices}
-    variant = "-cuda" if "nvidia" in vendors else "-rocm" if "amd" in vendors else "-intel" if "intel" in vendors else ""
-    return None if "apple" in vendors else template.format(variant=variant)
+    """The server image of this build: by vendor, for NVIDIA by the CUDA release that still knows the oldest device."""
+    version, vendor = deployment.engine_version, _vendor(deployment)
+    variants = feature("image_variants")
+    if vendor not in variants:
+        return None
+    variant = variants[vendor]
+    if vendor == "nvidia" and build_number(version) >= feature("cuda_images_by_release_from"):
+        oldest = min(device.capability_number or 0 for device in deployment.machine.devices)
+        variant += "13" if oldest >= feature("cuda_13_capability_floor") else "12"
+    image: str = facts()["identity"]["image"].format(variant=variant, version=version)
+    return image

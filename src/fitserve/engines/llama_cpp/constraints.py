@@ -7,6 +7,7 @@ from fitserve.engines.llama_cpp.rules import PACKAGE, architectures, build_numbe
 from fitserve.engines.llama_cpp.settings import resolve
 from fitserve.engines.llama_cpp.weights import gguf_is_stock, stock_mix
 from fitserve.engines.option_lists import option_names
+from fitserve.footprint.gguf_mix import is_gguf_file
 from fitserve.foundation.reasons import Reason, Source, not_supported, note, unknown, warning
 from fitserve.models.types import Attention
 
@@ -28,12 +29,10 @@ def _format(deployment: Deployment) -> Iterator[Reason]:
         yield not_supported("format_not_gguf", source, engine="llama.cpp", format=weight_format.name)
         return
     mix = weight_format.gguf_mix or ""
-    if not gguf_is_stock(mix) and stock_mix(mix) is None and not _has_tensor_table(deployment):
+    if deployment.repository is None:
+        yield note("gguf_file_needed", engine="llama.cpp")
+    if not gguf_is_stock(mix) and stock_mix(mix) is None and not is_gguf_file(deployment.model):
         yield not_supported("format_of_a_fork", source, engine="llama.cpp", format=weight_format.name)
-
-
-def _has_tensor_table(deployment: Deployment) -> bool:
-    return any(group.stored_bytes is not None for group in deployment.model.tensors)
 
 
 def _architecture(deployment: Deployment) -> Iterator[Reason]:

@@ -1,5 +1,7 @@
 """Cache and state of llama.cpp, layer by layer; equal to the engine's own lines (evidence gguf_memory_engine)."""
 
+from functools import lru_cache
+
 from fitserve.engines.llama_cpp.rules import feature
 from fitserve.engines.llama_cpp.settings import CELL_MULTIPLE, ServerSettings
 from fitserve.footprint.kv_cache import BYTES_PER_ELEMENT, state_elements
@@ -20,11 +22,20 @@ def window_of(model: LanguageModel, mixer: Mixer) -> int | None:
     return mixer.window_tokens
 
 
-def layer_kv_bytes(model: LanguageModel, index: int, settings: ServerSettings, latent_cache: bool = True) -> int:
-    """KV bytes of one layer over all streams."""
+@lru_cache(maxsize=1024)
+def layer_caches(model: LanguageModel, settings: ServerSettings, latent_cache: bool = True) -> tuple[int, ...]:
+    """KV bytes of every layer over all streams."""
+    kinds: dict[tuple[Mixer, ...], int] = {}
+    for layer in model.layers:
+        if layer.mixers not in kinds:
+            kinds[layer.mixers] = _cache_bytes(model, layer.mixers, settings, latent_cache)
+    return tuple(kinds[layer.mixers] for layer in model.layers)
+
+
+def _cache_bytes(model: LanguageModel, mixers: tuple[Mixer, ...], settings: ServerSettings, latent_cache: bool) -> int:
     widest_value = _widest_value(model)
     total = 0.0
-    for mixer in model.layers[index].mixers:
+    for mixer in mixers:
         match mixer:
             case Attention() if not mixer.shares_kv and not mixer.crosses_to_vision:
                 window = window_of(model, mixer)
@@ -60,6 +71,7 @@ def _compressed_elements(mixer: CompressedAttention, settings: ServerSettings) -
     return total
 
 
+@lru_cache(maxsize=512)
 def _widest_value(model: LanguageModel) -> int:
     return max((m.kv_heads * m.value_dim for layer in model.layers for m in layer.mixers if isinstance(m, Attention)), default=0)
 
@@ -92,7 +104,7 @@ def layer_state_bytes(layer: Layer, slots: int) -> int:
 
 def kv_bytes(model: LanguageModel, settings: ServerSettings, latent_cache: bool = True) -> int:
     """KV bytes of the whole model."""
-    return sum(layer_kv_bytes(model, index, settings, latent_cache) for index in range(len(model.layers)))
+    return sum(layer_caches(model, settings, latent_cache))
 
 
 def state_bytes(model: LanguageModel, settings: ServerSettings) -> int:

@@ -9,11 +9,11 @@ from typing import Any
 
 from fitserve.engines.contract import Deployment, DeviceBudget, KvFigures, MemoryBudget, MemoryItem
 from fitserve.engines.llama_cpp.compute import compute_bytes, host_compute_bytes
-from fitserve.engines.llama_cpp.kv_cache import kv_bytes, layer_kv_bytes, layer_state_bytes, state_bytes
+from fitserve.engines.llama_cpp.kv_cache import kv_bytes, layer_caches, layer_state_bytes, state_bytes
 from fitserve.engines.llama_cpp.placement import HOST, Placement, place
 from fitserve.engines.llama_cpp.rules import build_number, feature, feature_row
-from fitserve.engines.llama_cpp.settings import ServerSettings, resolve
-from fitserve.engines.llama_cpp.weights import layer_weights, spread_weights
+from fitserve.engines.llama_cpp.settings import CELL_MULTIPLE, ServerSettings, resolve
+from fitserve.engines.llama_cpp.weights import DeviceWeights, layer_weights, spread_weights
 from fitserve.foundation.intervals import Basis, Interval
 from fitserve.foundation.reasons import Reason, does_not_fit, note, warning
 from fitserve.foundation.units import MIB
@@ -93,7 +93,8 @@ def _device(deployment: Deployment, laid: Laid, device: int, weights: int, sprea
     model, settings = deployment.model, laid.settings
     accelerator = deployment.machine.devices[device]
     mine = [index for index, where in enumerate(laid.placement.layers) if where == device]
-    caches = sum(layer_kv_bytes(model, index, settings, laid.latent_cache) for index in mine)
+    by_layer = layer_caches(model, settings, laid.latent_cache)
+    caches = sum(by_layer[index] for index in mine)
     states = sum(layer_state_bytes(model.layers[index], settings.slots) for index in mine)
     busy = bool(mine) or laid.placement.output == device
     compute = compute_bytes(model, settings, laid.limited_outputs, on_gpu=True, devices=used) if busy else 0
@@ -114,7 +115,8 @@ def _device(deployment: Deployment, laid: Laid, device: int, weights: int, sprea
 def _host_items(deployment: Deployment, laid: Laid, weights: int, spread: float, has_gpu: bool, used: int) -> tuple[MemoryItem, ...]:
     model, settings = deployment.model, laid.settings
     mine = [index for index, where in enumerate(laid.placement.layers) if where == HOST]
-    caches = sum(layer_kv_bytes(model, index, settings, laid.latent_cache) for index in mine)
+    by_layer = layer_caches(model, settings, laid.latent_cache)
+    caches = sum(by_layer[index] for index in mine)
     states = sum(layer_state_bytes(model.layers[index], settings.slots) for index in mine)
     compute = host_compute_bytes(model, settings, laid.limited_outputs, used) if has_gpu else compute_bytes(model, settings, laid.limited_outputs)
     items = [
@@ -176,18 +178,21 @@ def _kv_figures(deployment: Deployment, laid: Laid, devices: Sequence[DeviceBudg
 
 def _longest(deployment: Deployment, laid: Laid) -> int:
     """The longest context that every device and the RAM can hold with these slots."""
-    low, high = 0, deployment.model.max_context_tokens
+    limit = deployment.model.max_context_tokens
+    shares = spread_weights(deployment.model, deployment.weight_format, laid.placement)
+    if _holds(deployment, laid, shares, limit):
+        return limit
+    low, high = 0, limit // CELL_MULTIPLE  # caches grow in these steps
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if _holds(deployment, laid, middle) else (low, middle - 1)
-    return low
+        low, high = (middle, high) if _holds(deployment, laid, shares, middle * CELL_MULTIPLE) else (low, middle - 1)
+    return low * CELL_MULTIPLE
 
 
-def _holds(deployment: Deployment, laid: Laid, context: int) -> bool:
+def _holds(deployment: Deployment, laid: Laid, shares: DeviceWeights, context: int) -> bool:
     settings = replace(laid.settings, context_tokens=context * laid.settings.slots)
     trial = replace(laid, settings=settings)
     weights = layer_weights(deployment.model, deployment.weight_format)
-    shares = spread_weights(deployment.model, deployment.weight_format, laid.placement)
     used = len({device for device in (*laid.placement.layers, laid.placement.output) if device != HOST})
     for device in range(deployment.device_count if deployment.machine.devices else 0):
         one = _device(deployment, trial, device, shares.on(device), weights.spread, used)

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from fitserve.engines.llama_cpp.placement import HOST, Placement
 from fitserve.engines.llama_cpp.rules import feature
-from fitserve.footprint.gguf_mix import BASE_TYPES, TypedTensor, typed_tensors
+from fitserve.footprint.gguf_mix import BASE_TYPES, TypedTensor, is_gguf_file, typed_tensors
 from fitserve.foundation.errors import FactMissing
 from fitserve.models.formats import WeightFormat, gguf_nominal_bits
 from fitserve.models.types import LanguageModel
@@ -98,7 +98,7 @@ def _by_layer(model: LanguageModel, tensors: tuple[TypedTensor, ...], spread: fl
 def embedding_matrix_bytes(model: LanguageModel, weight_format: WeightFormat) -> int:
     """Bytes of token_embd, which a tied model copies to the GPU as its output matrix."""
     mix = weight_format.gguf_mix or ""
-    name = mix if gguf_is_stock(mix) else stock_mix(mix) or mix
+    name = mix if gguf_is_stock(mix) or is_gguf_file(model) else stock_mix(mix) or mix
     return sum(tensor.total_bytes for tensor in typed_tensors(model, name) if tensor.role == "token_embd.weight")
 
 

@@ -12,6 +12,7 @@ from fitserve.foundation.facts import load_toml
 
 ENGINE = Engine(
     id="vllm",
+    package=PACKAGE,
     names=tuple(facts()["identity"]["names"]),
     versions=versions(),
     native_os=tuple(facts()["identity"]["native_os"]),
@@ -26,4 +27,6 @@ ENGINE = Engine(
     log_figures=log_figures,
     known_options=lambda version: option_names(PACKAGE, options_version(version)),
     parse_version=normal_version,
+    makes_on_load=frozenset(facts()["runtime_quantization"]),
+    needs_accelerator=True,
 )

@@ -8,7 +8,7 @@ from fitserve.models.formats import parse_format
 from fitserve.models.types import Attention, LanguageModel, LatentAttention
 
 # One format per kind of kernel that has no published repository in the catalogue: to be made or found by the user.
-_UNPUBLISHED = ("fp8", "awq-4bit", "w4a16", "gptq-8bit")
+_UNPUBLISHED = ("fp8", "awq-4bit", "gptq-4bit", "w4a16", "gptq-8bit")
 _PLAIN = {"f32": "bf16"}
 
 
@@ -25,7 +25,7 @@ def candidates(model: LanguageModel, machine: Machine, version: str) -> tuple[Ca
             seen.add(name)
     for name in _UNPUBLISHED:
         if name not in seen:
-            found.append(Candidate(weight_format=parse_format(name), is_published=name in facts()["runtime_quantization"]))
+            found.append(Candidate(weight_format=parse_format(name), needs_quantizing=name not in facts()["runtime_quantization"]))
     return tuple(found)
 
 

@@ -6,6 +6,7 @@ from fitserve.engines.vllm.constraints import needs_float16
 from fitserve.engines.vllm.memory import budget
 from fitserve.engines.vllm.rules import PACKAGE, default_utilization, facts, options_version
 from fitserve.foundation.errors import FactMissing
+from fitserve.models.catalog.lookup import rows
 
 _SWITCHES = {"true", "yes", "on"}
 
@@ -24,10 +25,19 @@ def command(deployment: Deployment) -> LaunchCommand:
     argv += _types(deployment)
     argv += _memory_options(deployment)
     argv += _given_options(deployment)
+    if "host" not in deployment.options:
+        argv += _option(version, "--host", "127.0.0.1")
     identity = facts()["identity"]
     vendor = deployment.machine.devices[0].vendor if deployment.machine.devices else "nvidia"
-    image = identity["image"].format(version=version) if vendor == "nvidia" else identity["rocm_image"]
-    return LaunchCommand(argv=tuple(argv), image=image, port=identity["default_port"])
+    return LaunchCommand(
+        argv=tuple(argv),
+        image=identity["image" if vendor == "nvidia" else "rocm_image"].format(version=version),
+        device_vendor=vendor,
+        model_file=repository if deployment.model.is_local else None,
+        cache_folder="/root/.cache/huggingface",
+        port=identity["default_port"],
+        needs_token=bool(rows().get(repository, {}).get("gated")),
+    )
 
 
 def _option(version: str, name: str, value: str | None = None) -> list[str]:

@@ -1,0 +1,56 @@
+"""Flags from the request models: the same fields that the API takes, with their help in the language of the user."""
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from pydantic.fields import FieldInfo
+
+from fitserve.plan.request import Request
+from fitserve.render.texts import Texts
+
+_ALWAYS = ("lang", "out")
+
+
+def command_of(request: type[Request] | None, run: Callable[[dict[str, Any]], int], texts: Texts, positional: str | None = None) -> Callable[..., int]:
+    """A function whose signature has a flag per field of `request`, then --lang, --json and --out; values arrive as text."""
+    parameters = []
+    fields: dict[str, FieldInfo] = dict(request.model_fields) if request is not None else {}
+    if positional is not None and positional not in fields:
+        parameters.append(_list_argument(positional, texts))
+    for name, field in sorted(fields.items(), key=lambda item: item[0] != positional):
+        parameters.append(_parameter(name, field, texts, name == positional))
+    for name in _ALWAYS:
+        help_text = texts.text("help", name)
+        parameters.append(_keyword(name, Annotated[str | None, Parameter(help=help_text, show_default=False)], None))
+    parameters.append(_keyword("json", Annotated[bool, Parameter(help=texts.text("help", "json"), negative="", show_default=False)], False))
+
+    is_list = positional is not None and positional not in fields
+
+    def call(*values: Any, **named: Any) -> int:
+        given = {positional: list(values)} if is_list else dict(zip([positional], values, strict=False))
+        return run({str(key): value for key, value in given.items()} | named)
+
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {p.name: p.annotation for p in parameters}
+    return call
+
+
+def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _list_argument(name: str, texts: Texts) -> inspect.Parameter:
+    annotation = Annotated[str, Parameter(help=texts.text("help", name), show_default=False)]
+    return inspect.Parameter(name, inspect.Parameter.VAR_POSITIONAL, annotation=annotation)
+
+
+def _parameter(name: str, field: FieldInfo, texts: Texts, is_positional: bool) -> inspect.Parameter:
+    help_text = texts.text("help", name)
+    if is_positional:
+        annotation = Annotated[str, Parameter(help=help_text, show_default=False)]
+        return inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY, annotation=annotation)
+    many = "tuple" in str(field.annotation)
+    kind = list[str] | None if many else str | None
+    return _keyword(name, Annotated[kind, Parameter(help=help_text, negative="", show_default=False)], None)

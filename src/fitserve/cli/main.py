@@ -1,0 +1,120 @@
+"""Entry point: builds the commands, runs one, and turns every expected error into one clear message and an exit code."""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
+
+import cyclopts
+
+from fitserve import __version__
+from fitserve.cli.catalogues import run_engines, run_gpus, run_models
+from fitserve.cli.flags import command_of
+from fitserve.cli.language import language_of
+from fitserve.cli.validate import run_validate
+from fitserve.cli.verbs import Values, Verb, run_estimate, run_fit, run_plan
+from fitserve.foundation.errors import FactMissing, InputError, Problem, WorldError
+from fitserve.plan.request import EstimateRequest, FitRequest, PlanRequest, Request
+from fitserve.render.texts import LANGUAGES, Texts, texts
+
+YES, NO, BAD_INPUT, WORLD = 0, 1, 2, 3
+
+_VERBS: dict[str, tuple[Verb, type[Request] | None, str | None]] = {
+    "plan": (run_plan, PlanRequest, "model"),
+    "estimate": (run_estimate, EstimateRequest, "model"),
+    "fit": (run_fit, FitRequest, None),
+    "models": (run_models, None, "search"),
+    "gpus": (run_gpus, None, "search"),
+    "engines": (run_engines, None, None),
+    "validate": (run_validate, None, "files"),
+}
+
+
+def build(language: str) -> cyclopts.App:
+    """The application with help in a language."""
+    words = texts(language)
+    app = cyclopts.App(name="fitserve", help=words.text("help", "about"), version=__version__, help_flags=["--help", "-h"], version_flags=["--version"])
+    for name, (verb, request, positional) in _VERBS.items():
+
+        def run(values: Values, verb: Verb = verb) -> int:
+            _check_language(values.get("lang"))
+            return verb(values, words)
+
+        app.command(command_of(request, run, words, positional), name=name, help=words.text("help", name))
+    return app
+
+
+def _check_language(given: str | None) -> None:
+    if given is not None and given not in LANGUAGES:
+        raise InputError.of("choice_wrong", flag="--lang", given=given, choices=", ".join(LANGUAGES))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command line; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    language = language_of(words)
+    table = texts(language)
+    as_json = "--json" in words
+    try:
+        result = build(language)(words, exit_on_error=False, print_error=False, result_action="return_value")
+        return int(result or 0)
+    except cyclopts.CycloptsError as error:
+        return _report(InputError(_parse_problem(error)), table, as_json)
+    except (InputError, WorldError, FactMissing) as error:
+        return _report(error, table, as_json)
+
+
+def _parse_problem(error: cyclopts.CycloptsError) -> Problem:
+    """What the parser refused, as one of our own problems."""
+    if isinstance(error, cyclopts.exceptions.UnknownCommandError):
+        given = str(error.unused_tokens[0]) if error.unused_tokens else "?"
+        return Problem("command_unknown", (("given", given), ("known", ", ".join(_VERBS))))
+    if isinstance(error, cyclopts.exceptions.UnknownOptionError):
+        return Problem("flag_unknown", (("flag", str(error.token.keyword or error.token.value)),))
+    if isinstance(error, cyclopts.exceptions.UnusedCliTokensError):
+        return Problem("argument_extra", (("given", str((error.unused_tokens or ["?"])[0])),))
+    if isinstance(error, cyclopts.exceptions.MissingArgumentError) and error.argument is not None:
+        name = error.argument.name
+        return Problem("flag_value_missing" if name.startswith("--") else "flag_missing", (("flag", name),))
+    return Problem("text_wrong", (("flag", "fitserve"), ("given", str(error).splitlines()[0][:120])))
+
+
+def _report(error: InputError | WorldError | FactMissing, table: Texts, as_json: bool) -> int:
+    """One clear message on standard error; with --json an object on standard output as well."""
+    if isinstance(error, InputError):
+        code, kind, text = BAD_INPUT, "input", table.input_error(error)
+    elif isinstance(error, WorldError):
+        code, kind, text = WORLD, "world", table.world_error(error)
+    else:
+        code, kind = NO, "unknown"
+        text = table.text("reason", "fact_missing", {"fact": error.fact, "where": error.where})
+    print(text, file=sys.stderr)
+    if as_json:
+        print(json.dumps({"schema_version": 1, "error": {"kind": kind, "text": text}}, ensure_ascii=False, indent=2))
+    return code
+
+
+def run() -> None:
+    """The console script: UTF-8 output, no traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="replace")
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # the reader (head, less) went away: nothing is wrong
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = YES
+    except KeyboardInterrupt:
+        code = WORLD
+    except Exception as error:  # noqa: BLE001 - the last line of defence: a bug is said in one line, never a traceback
+        if os.environ.get("FITSERVE_DEBUG"):
+            raise
+        language = language_of(sys.argv[1:])
+        print(texts(language).text("world", "bug", {"detail": f"{type(error).__name__}: {error}"[:200]}), file=sys.stderr)
+        code = WORLD
+    raise SystemExit(code)

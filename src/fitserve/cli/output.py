@@ -1,0 +1,59 @@
+"""Where an answer goes: the terminal, JSON, or a file whose ending decides the form. Files appear whole or not at all."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rich.console import RenderableType
+
+from fitserve.emit.commands import SCRIPTS, script
+from fitserve.foundation.errors import InputError, WorldError
+from fitserve.render.tables import as_text, print_view
+
+_FORMS = (".json", ".md", ".txt", *SCRIPTS)
+
+
+def check_out(out: str | None) -> None:
+    """Raises InputError for a file ending that has no form."""
+    if out is not None and Path(out).suffix.lower() not in _FORMS:
+        raise InputError.of("out_kind_unknown", given=out, known=_FORMS)
+
+
+def write(form: dict[str, Any], view: RenderableType, as_json: bool, out: str | None) -> None:
+    """Prints an answer, and writes it to `out` when that is given."""
+    if out is not None:
+        ending = Path(out).suffix.lower()
+        save(Path(out), _content(form, view, ending), ending)
+    if as_json:
+        print(json.dumps(form, ensure_ascii=False, indent=2))
+    else:
+        print_view(view)
+
+
+def _content(form: dict[str, Any], view: RenderableType, ending: str) -> str:
+    if ending == ".json":
+        return json.dumps(form, ensure_ascii=False, indent=2) + "\n"
+    if ending in {".md", ".txt"}:
+        text = as_text(view)
+        return f"```text\n{text}```\n" if ending == ".md" else text
+    plans = form.get("plans", [form.get("plan")])
+    command = plans[0]["command"] if plans and plans[0] else None
+    text = None if command is None else command["shells"][SCRIPTS[ending]]
+    if text is None:
+        raise InputError.of("out_without_command", kind=ending)
+    return script(ending, text)
+
+
+def save(path: Path, text: str, ending: str = "") -> None:
+    """Writes a file by renaming a finished one. Windows PowerShell reads UTF-8 only with a byte order mark."""
+    encoding = "utf-8-sig" if ending == ".ps1" else "utf-8"
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "w", encoding=encoding, newline="") as file:
+            file.write(text)
+        Path(temporary).chmod(0o755 if ending == ".sh" else 0o644)
+        Path(temporary).replace(path)
+    except OSError as error:
+        raise WorldError(f"write {path}", error.strerror or str(error)) from error

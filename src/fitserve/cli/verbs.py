@@ -1,0 +1,66 @@
+"""The verbs: each parses its values into a request, makes one call, and hands the answer to the output."""
+
+from collections.abc import Callable
+from typing import Any
+
+from fitserve.cli.output import check_out, write
+from fitserve.hardware.probe.machine import this_machine
+from fitserve.models.readers.reference import read_reference
+from fitserve.foundation.reasons import note
+from fitserve.plan.answer import Answer, estimate, fit, plan
+from fitserve.plan.request import EstimateRequest, FitRequest, PlanRequest
+from fitserve.plan.world import ModelRead, World
+from fitserve.render.json_form import answer_form, estimate_form
+from fitserve.render.tables import estimate_view, fit_view, plan_view
+from fitserve.render.texts import Texts
+
+Values = dict[str, Any]
+_FIT_ROWS = 40
+
+
+def world() -> World:
+    """The outside of the command line: files, hub, this machine's drivers."""
+    return World(read_model=_read_model, this_machine=this_machine)
+
+
+def _read_model(text: str) -> ModelRead:
+    found = read_reference(text)
+    notes = [note("part_unaccounted", part=part) for part in found.model.unaccounted]
+    if found.layout_of is not None:
+        notes.append(note("layout_of_base", given=text, model=found.layout_of))
+    return ModelRead(model=found.model, weight_format=found.weight_format, repository=found.repository, is_file=found.is_file, notes=tuple(notes))
+
+
+def _split(values: Values) -> tuple[Values, bool, str | None]:
+    """Request fields, --json and --out."""
+    rest = {key: value for key, value in values.items() if key not in {"json", "out", "lang"}}
+    check_out(values.get("out"))
+    return rest, bool(values.get("json")), values.get("out")
+
+
+def run_plan(values: Values, texts: Texts) -> int:
+    """`fitserve plan`."""
+    fields, as_json, out = _split(values)
+    answer = plan(PlanRequest.read(**fields), world())
+    write(answer_form(answer, texts), plan_view(answer, texts), as_json, out)
+    return 0 if answer.is_yes else 1
+
+
+def run_estimate(values: Values, texts: Texts) -> int:
+    """`fitserve estimate`."""
+    fields, as_json, out = _split(values)
+    answer = estimate(EstimateRequest.read(**fields), world())
+    write(estimate_form(answer, texts), estimate_view(answer, texts), as_json, out)
+    return 0 if answer.is_yes else 1
+
+
+def run_fit(values: Values, texts: Texts) -> int:
+    """`fitserve fit`."""
+    fields, as_json, out = _split(values)
+    request = FitRequest.read(**fields)
+    answer: Answer = fit(request, world())
+    write(answer_form(answer, texts), fit_view(answer, texts, request.limit or _FIT_ROWS), as_json, out)
+    return 0 if answer.is_yes else 1
+
+
+Verb = Callable[[Values, Texts], int]

@@ -1,0 +1,1 @@
+"""A launch command to text for shells, Docker and Compose; the only place that quotes."""

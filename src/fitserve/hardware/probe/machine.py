@@ -1,0 +1,53 @@
+"""This machine as a Machine."""
+
+import platform
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+
+from fitserve.foundation.errors import InputError
+from fitserve.hardware.identify import identify
+from fitserve.hardware.probe.amd import amd_devices
+from fitserve.hardware.probe.nvidia import nvidia_devices
+from fitserve.hardware.types import Accelerator, Host, Machine
+
+_SYSTEMS = {"Linux": "linux", "Windows": "windows", "Darwin": "macos"}
+_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def this_machine() -> Machine:
+    """Devices, memory and operating system. Raises ProbeFailed when a driver is there and does not answer."""
+    system = _SYSTEMS.get(platform.system(), "linux")
+    devices = apple_devices() if system == "macos" else (*nvidia_devices(), *amd_devices())
+    return Machine(devices=devices, host=Host(os=system, ram_bytes=ram_bytes(), cpu_name=platform.processor() or None))
+
+
+def ram_bytes(limits: tuple[str, ...] = _LIMITS) -> int:
+    """Memory of the machine, or of the container when that is less."""
+    total = int(psutil.virtual_memory().total)
+    for path in limits:
+        try:
+            text = Path(path).read_text(encoding="ascii").strip()
+        except OSError:
+            continue
+        if text.isdigit():
+            total = min(total, int(text))
+    return total
+
+
+def apple_devices() -> tuple[Accelerator, ...]:
+    """The GPU of an Apple chip, with the machine's memory; empty on an Intel Mac."""
+    command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+    try:
+        chip = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()  # noqa: S603 - fixed command
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    if not chip.startswith("Apple"):
+        return ()
+    try:
+        known = identify(chip).device
+    except InputError:
+        return (Accelerator(id=chip, vendor="apple", name=chip, memory_bytes=ram_bytes(), is_unified=True),)
+    return (replace(known, memory_bytes=ram_bytes()),)

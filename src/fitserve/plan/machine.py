@@ -1,0 +1,72 @@
+"""From `--gpu`, `--ram` and `--os` to a Machine."""
+
+import re
+
+from fitserve.foundation.errors import InputError
+from fitserve.foundation.reasons import Reason, note
+from fitserve.hardware.identify import identify
+from fitserve.hardware.types import Accelerator, Host, Machine
+from fitserve.plan.request import HardwareRequest
+from fitserve.plan.world import World
+
+_MOST_DEVICES = 1024
+_NO_GPU = {"none", "cpu", "no"}
+_COUNT_AFTER = re.compile(r"(?P<name>.+?)\s*(?::|\s[x×*])\s*(?P<count>[-+]?\d+)")
+_COUNT_BEFORE = re.compile(r"(?P<count>[-+]?\d+)\s*[x×*]\s*(?P<name>.+)")
+
+
+def parse_gpu(text: str) -> tuple[str, int]:
+    """(name, count) of `rtx-3090:2`, `2x rtx 3090` or `rtx-3090`. Raises InputError for a count that is none."""
+    found = _COUNT_AFTER.fullmatch(text.strip()) or _COUNT_BEFORE.fullmatch(text.strip())
+    name, count = (found["name"], int(found["count"])) if found else (text.strip(), 1)
+    if not 1 <= count <= _MOST_DEVICES:
+        raise InputError.of("gpu_count_wrong", given=text, most=_MOST_DEVICES)
+    return name, count
+
+
+def machine_of(request: HardwareRequest, world: World) -> tuple[Machine, tuple[Reason, ...]]:
+    """The machine of a request, and what was assumed about it."""
+    if not request.gpu:
+        return _this_machine(request, world)
+    if any(text.strip().lower() in _NO_GPU for text in request.gpu):
+        return _cpu_only(request, world)
+    devices: list[Accelerator] = []
+    notes: list[Reason] = []
+    for text in request.gpu:
+        name, count = parse_gpu(text)
+        found = identify(name)
+        devices += [found.device] * count
+        if found.assumed is not None:
+            notes.append(note("gpu_assumed", given=name, gpu=found.assumed))
+        if found.device.is_recalled and not found.device.is_unified:
+            notes.append(note("gpu_memory_not_read", gpu=found.device.id, have_bytes=found.device.memory_bytes))
+    if len(devices) > _MOST_DEVICES:
+        raise InputError.of("gpu_count_wrong", given=", ".join(request.gpu), most=_MOST_DEVICES)
+    # the largest first: a candidate that needs one device takes that one
+    devices.sort(key=lambda device: -device.engine_visible_bytes)
+    apple = any(device.vendor == "apple" for device in devices)
+    unified = max((device.memory_bytes for device in devices if device.is_unified), default=None)
+    host = Host(os=request.os or ("macos" if apple else "linux"), ram_bytes=request.ram or unified)
+    return Machine(devices=tuple(devices), host=host), tuple(_once(notes))
+
+
+def _once(notes: list[Reason]) -> list[Reason]:
+    return [item for index, item in enumerate(notes) if item not in notes[:index]]
+
+
+def _this_machine(request: HardwareRequest, world: World) -> tuple[Machine, tuple[Reason, ...]]:
+    found = world.this_machine()
+    host = Host(os=request.os or found.host.os, ram_bytes=request.ram or found.host.ram_bytes, cpu_name=found.host.cpu_name)
+    gpus = ", ".join(f"{count} x {gpu}" for gpu, count in found.counts)
+    seen = note("this_machine", gpus=gpus or "-", ram_bytes=host.ram_bytes or 0)
+    return Machine(devices=found.devices, host=host), (seen,)
+
+
+def _cpu_only(request: HardwareRequest, world: World) -> tuple[Machine, tuple[Reason, ...]]:
+    if len(request.gpu) > 1:
+        raise InputError.of("gpu_none_with_others", given=", ".join(request.gpu))
+    if request.ram is not None:
+        return Machine(devices=(), host=Host(os=request.os or "linux", ram_bytes=request.ram)), ()
+    found = world.this_machine().host
+    host = Host(os=request.os or found.os, ram_bytes=found.ram_bytes, cpu_name=found.cpu_name)
+    return Machine(devices=(), host=host), (note("ram_of_this_machine", ram_bytes=found.ram_bytes or 0),)

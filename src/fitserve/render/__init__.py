@@ -1,0 +1,1 @@
+"""Results to tables, JSON and text in English and Korean; human units live here only."""

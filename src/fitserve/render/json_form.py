@@ -1,0 +1,196 @@
+"""Answers as the JSON of CONTRACT: bytes are integers, texts are in the language asked for."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fitserve.emit.commands import shell_texts
+from fitserve.engines.contract import LaunchCommand, MemoryBudget
+from fitserve.engines.registry import engine
+from fitserve.foundation.intervals import Interval
+from fitserve.foundation.reasons import Reason
+from fitserve.plan.answer import Answer, launch_command
+from fitserve.render.texts import Texts
+from fitserve.search.evaluate import Evaluated, Fix, quality_class, quality_classes
+
+SCHEMA_VERSION = 1
+
+
+def interval_form(value: Interval, whole: bool = False) -> dict[str, float | int]:
+    """INTERVAL of the contract."""
+    numbers = {"low": value.low, "likely": value.likely, "high": value.high}
+    return {key: round(number) if whole else number for key, number in numbers.items()}
+
+
+def reason_form(reason: Reason, texts: Texts) -> dict[str, Any]:
+    """REASON of the contract."""
+    source = reason.source
+    return {
+        "code": reason.code,
+        "severity": str(reason.severity),
+        "parameters": {key: list(value) if isinstance(value, tuple) else value for key, value in reason.parameters.items()},
+        "text": texts.reason(reason),
+        "source": None if source is None else {"kind": source.kind, "ref": source.ref, "checked": source.checked},
+    }
+
+
+def fix_text(fix: Fix, texts: Texts) -> str:
+    """A fix in words: the changed values and what they replace."""
+    deployment = fix.result.deployment
+    before, _, after = str(fix.instead_of).partition("x")
+    parameters: dict[str, Any] = {
+        **fix.change,
+        "instead_of": parallel_text(int(before), int(after)) if fix.knob == "split" else fix.instead_of,
+        "parallel": parallel_text(deployment.tp, deployment.pp),
+        "layers": len(deployment.model.layers) + 1,
+        "host_bytes": fix.result.budget.host_bytes if fix.result.budget else 0,
+    }
+    if isinstance(parameters.get("gpu"), str):
+        gpu, _, count = parameters["gpu"].rpartition(":")
+        parameters["gpu"] = f"{count} x {gpu}"
+    knob = "version_format" if fix.knob == "version" and "format" in fix.change else fix.knob
+    return texts.text("fix", knob, parameters)
+
+
+def parallel_text(tp: int, pp: int) -> str:
+    """`TP 2`, `PP 2`, `TP 2 x PP 2`, `TP 1`."""
+    parts = [f"{name} {size}" for name, size in (("TP", tp), ("PP", pp)) if size > 1]
+    return " x ".join(parts) or "TP 1"
+
+
+def fix_form(fix: Fix, texts: Texts) -> dict[str, Any]:
+    """FIX of the contract."""
+    budget = fix.result.budget
+    summary = {
+        "verdict": str(fix.result.verdict),
+        "total_bytes": None if budget is None else interval_form(budget.total_bytes, whole=True),
+        "host_bytes": None if budget is None else budget.host_bytes,
+        "max_context_tokens": None if budget is None else budget.kv.max_context_tokens,
+        "speed": None,
+    }
+    return {"change": dict(fix.change), "text": fix_text(fix, texts), "plan": summary}
+
+
+def memory_form(budget: MemoryBudget) -> dict[str, Any]:
+    """Memory of the contract."""
+    return {
+        "devices": [
+            {
+                "device": device.device,
+                "gpu": device.accelerator.id,
+                "capacity_bytes": device.accelerator.memory_bytes,
+                "usable_bytes": device.usable_bytes,
+                "used_bytes": device.used_bytes,
+                "items": [{"code": item.code, "bytes": item.likely_bytes, "basis": item.basis.kind} for item in device.items],
+            }
+            for device in budget.devices
+        ],
+        "host_bytes": budget.host_bytes,
+        "host_items": [{"code": item.code, "bytes": item.likely_bytes, "basis": item.basis.kind} for item in budget.host_items],
+        "weights_bytes": budget.weights_bytes,
+        "kv_format": budget.kv.format,
+        "kv_bytes_per_token": budget.kv.bytes_per_token,
+        "kv_bytes_at_context": budget.kv.bytes_at_context,
+        "kv_capacity_tokens": budget.kv.capacity_tokens,
+        "max_context_tokens": budget.kv.max_context_tokens,
+        "max_concurrency": budget.kv.max_concurrency,
+        "total_bytes": interval_form(budget.total_bytes, whole=True),
+    }
+
+
+def command_form(command: LaunchCommand, is_native: bool) -> dict[str, Any]:
+    """Command of the contract."""
+    return {
+        "argv": list(command.argv),
+        "env": dict(command.env),
+        "files": [{"path": file.path, "text": file.text} for file in command.files],
+        "image": command.image,
+        "needs_token": command.needs_token,
+        "shells": shell_texts(command, is_native),
+    }
+
+
+def deployment_form(item: Evaluated) -> dict[str, Any]:
+    """Deployment of the contract."""
+    deployment, budget = item.deployment, item.budget
+    used = deployment.machine.devices[: deployment.device_count]
+    counts: dict[str, int] = {}
+    for device in used:
+        counts[device.id] = counts.get(device.id, 0) + 1
+    return {
+        "model": deployment.model.id,
+        "repository": deployment.repository or deployment.model.id,
+        "gpus": [{"gpu": gpu, "count": count} for gpu, count in counts.items()],
+        "os": deployment.machine.host.os,
+        "engine": deployment.engine,
+        "engine_version": deployment.engine_version,
+        "weight_format": deployment.weight_format.name,
+        "kv_format": deployment.kv_format,
+        "tp": deployment.tp,
+        "pp": deployment.pp,
+        "ep": deployment.ep,
+        "dp": deployment.dp,
+        "context_tokens": deployment.context_tokens,
+        "concurrent_requests": deployment.concurrent_requests,
+        "max_num_seqs": None if budget is None else budget.max_num_seqs,
+        "offload_layers": deployment.offload_layers or 0,
+        "options": dict(deployment.options),
+    }
+
+
+def plan_form(item: Evaluated, texts: Texts) -> dict[str, Any]:
+    """PLAN of the contract. `speed` and `cost` are null until they are predicted."""
+    deployment, budget = item.deployment, item.budget
+    command = launch_command(item)
+    native = deployment.machine.host.os in engine(deployment.engine).native_os
+    bases = [] if budget is None else [*(i.basis for d in budget.devices for i in d.items), *(i.basis for i in budget.host_items)]
+    return {
+        "deployment": deployment_form(item),
+        "verdict": str(item.verdict),
+        "reasons": [reason_form(reason, texts) for reason in item.reasons],
+        "fixes": [fix_form(fix, texts) for fix in item.fixes],
+        "memory": None if budget is None else memory_form(budget),
+        "speed": None,
+        "quality": quality_form(item),
+        "cost": None,
+        "command": None if command is None else command_form(command, native),
+        "basis": [{"kind": basis.kind, "ref": basis.ref} for basis in dict.fromkeys(bases)],
+    }
+
+
+def quality_form(item: Evaluated) -> Mapping[str, Any]:
+    """The class of the weight format and its bits per weight."""
+    deployment = item.deployment
+    name, _ = quality_classes()[quality_class(deployment.model, deployment.weight_format)]
+    return {"class": name, "bits_per_weight": round(deployment.weight_format.effective_bits(), 3)}
+
+
+def answer_form(answer: Answer, texts: Texts) -> dict[str, Any]:
+    """The answer of `plan` and `fit`."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "request": answer.request.model_dump(mode="json"),
+        "plans": [plan_form(item, texts) for item in answer.plans],
+        "rejected": [*_unreadable(answer, texts), *(plan_form(item, texts) for item in answer.rejected)],
+        "notes": [reason_form(reason, texts) for reason in answer.notes],
+    }
+
+
+def estimate_form(answer: Answer, texts: Texts) -> dict[str, Any]:
+    """The answer of `estimate`."""
+    plans = [*_unreadable(answer, texts), *(plan_form(item, texts) for item in (*answer.plans, *answer.rejected))]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "request": answer.request.model_dump(mode="json"),
+        "plan": plans[0],
+        "notes": [reason_form(reason, texts) for reason in answer.notes],
+    }
+
+
+def _unreadable(answer: Answer, texts: Texts) -> list[dict[str, Any]]:
+    """A PLAN for a model whose kind is not known: verdict unknown, with the reason and nothing else."""
+    if answer.unreadable is None:
+        return []
+    empty = dict.fromkeys(("memory", "speed", "quality", "cost", "command"))
+    model = {"model": getattr(answer.request, "model", None)}
+    reasons = [reason_form(answer.unreadable, texts)]
+    return [{"deployment": model, "verdict": "unknown", "reasons": reasons, "fixes": [], **empty, "basis": []}]

@@ -1,0 +1,229 @@
+"""Answers as text for a terminal: tables that fit its width, the budget of the best plan, its command."""
+
+import os
+from collections.abc import Iterable
+from io import StringIO
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from fitserve.emit.commands import shell_texts
+from fitserve.engines.contract import DeviceBudget, MemoryItem
+from fitserve.engines.registry import engine
+from fitserve.foundation.reasons import Reason, Severity
+from fitserve.plan.answer import Answer, launch_command
+from fitserve.render.human import bytes_text, count_text, params_text
+from fitserve.render.json_form import fix_text, parallel_text
+from fitserve.render.texts import Texts, value_text
+from fitserve.search.evaluate import Evaluated, quality_class, quality_classes
+
+_REJECTED_SHOWN = 12
+
+
+def table_of(*columns: str) -> Table:
+    """A table with these headings; a heading that begins with `>` is right-aligned."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for column in columns:
+        numeric = column.startswith(">")
+        table.add_column(column.removeprefix(">"), justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
+    return table
+
+
+def plan_view(answer: Answer, texts: Texts) -> RenderableType:
+    """The answer of `plan`."""
+    parts: list[RenderableType] = [_title(answer)]
+    shown = _one_per_format(answer.plans)
+    if shown:
+        parts += [Text(texts.label("plans"), style="bold green"), _plans(shown, texts), *_best(shown[0], texts)]
+    else:
+        parts.append(Text(texts.label("nothing_fits"), style="bold red"))
+    if answer.unreadable is not None:
+        parts.append(Text(texts.reason(answer.unreadable)))
+    if answer.rejected:
+        parts += [Text(texts.label("rejected"), style="bold red"), _rejected(answer.rejected[:_REJECTED_SHOWN], texts)]
+        if len(answer.rejected) > _REJECTED_SHOWN:
+            parts.append(Text(texts.label("more_rejected", count=len(answer.rejected) - _REJECTED_SHOWN), style="dim"))
+    return Group(*parts, *_notes(answer.notes, texts))
+
+
+def estimate_view(answer: Answer, texts: Texts) -> RenderableType:
+    """The answer of `estimate`: the verdict, the whole budget, reasons and fixes."""
+    if answer.unreadable is not None:
+        return Text(texts.reason(answer.unreadable))
+    item = (*answer.plans, *answer.rejected)[0]
+    style = "bold green" if item.fits else "bold red"
+    parts: list[RenderableType] = [_title(answer), Text(texts.text("verdict", str(item.verdict)), style=style)]
+    parts += _best(item, texts)
+    if item.fixes:
+        parts.append(Text(texts.label("fixes"), style="bold"))
+        parts += [Text(f"  {fix_text(fix, texts)}") for fix in item.fixes]
+    return Group(*parts, *_notes(answer.notes, texts))
+
+
+def fit_view(answer: Answer, texts: Texts, limit: int) -> RenderableType:
+    """The answer of `fit`: one row a model."""
+    label = texts.label
+    table = table_of(label("model"), f">{label('params')}", label("engine"), label("format"), label("quality"), f">{label('memory_used')}", f">{label('longest')}")
+    for item in answer.plans[:limit]:
+        deployment, budget = item.deployment, item.budget
+        if budget is not None:
+            used = sum(device.used_bytes for device in budget.devices) or budget.host_bytes
+            table.add_row(
+                deployment.model.id, params_text(deployment.model.params()), value_text("engine", deployment.engine), deployment.weight_format.name,
+                _quality(item, texts), bytes_text(used), count_text(budget.kv.max_context_tokens),
+            )  # fmt: skip
+    count, total = len(answer.plans), len(answer.plans) + len(answer.rejected)
+    parts: list[RenderableType] = [table, Text(label("fit_count", count=count, total=total), style="bold")]
+    if count > limit:
+        parts.append(Text(label("shown", shown=limit, count=count), style="dim"))
+    return Group(*parts, *_notes(answer.notes, texts))
+
+
+def _title(answer: Answer) -> Text:
+    first = next(iter((*answer.plans, *answer.rejected)), None)
+    if first is None:
+        return Text("")
+    deployment = first.deployment
+    gpus = " + ".join(f"{count} x {gpu}" for gpu, count in deployment.machine.counts) or "CPU"
+    return Text(f"{deployment.model.id} · {gpus} · {count_text(deployment.context_tokens)} × {deployment.concurrent_requests}", style="bold")
+
+
+def _one_per_format(plans: tuple[Evaluated, ...]) -> list[Evaluated]:
+    """The best split of each engine and format; the others stand in the JSON."""
+    seen: dict[tuple[str, str], Evaluated] = {}
+    for item in plans:
+        seen.setdefault((item.deployment.engine, item.deployment.weight_format.name), item)
+    return list(seen.values())
+
+
+def _plans(plans: list[Evaluated], texts: Texts) -> Table:
+    label = texts.label
+    table = table_of(f">{label('rank')}", label("engine"), label("format"), label("quality"), label("split"), f">{label('total')}", f">{label('longest')}", f">{label('at_once')}")
+    for rank, item in enumerate(plans, start=1):
+        deployment, budget = item.deployment, item.budget
+        if budget is not None:
+            table.add_row(
+                str(rank), value_text("engine", deployment.engine), deployment.weight_format.name, _quality(item, texts), _split(item, texts),
+                bytes_text(budget.total_bytes.likely), count_text(budget.kv.max_context_tokens), count_text(budget.kv.max_concurrency),
+            )  # fmt: skip
+    return table
+
+
+def _quality(item: Evaluated, texts: Texts) -> str:
+    name, _ = quality_classes()[quality_class(item.deployment.model, item.deployment.weight_format)]
+    return texts.text("quality", name)
+
+
+def _split(item: Evaluated, texts: Texts) -> str:
+    deployment = item.deployment
+    text = parallel_text(deployment.tp, deployment.pp) if deployment.device_count > 1 else f"{min(1, len(deployment.machine.devices))} GPU"
+    if not deployment.machine.devices:
+        text = "CPU"
+    if deployment.offload_layers:
+        text += ", " + texts.label("offloaded", count=deployment.offload_layers)
+    return text
+
+
+def _best(item: Evaluated, texts: Texts) -> list[RenderableType]:
+    """Budget, reasons and command of one plan."""
+    deployment, budget = item.deployment, item.budget
+    parts: list[RenderableType] = []
+    if budget is not None:
+        heading = texts.label("budget", rank=1, engine=deployment.engine, version=deployment.engine_version, format=deployment.weight_format.name)
+        parts += [Text(heading, style="bold"), _budget(item, texts)]
+        total = budget.total_bytes
+        parts.append(Text("  " + texts.label("interval", low_bytes=total.low, high_bytes=total.high), style="dim"))
+    parts += [Text(f"  {_mark(reason)} {texts.reason(reason)}") for reason in item.reasons]
+    command = launch_command(item)
+    if command is not None:
+        native = deployment.machine.host.os in engine(deployment.engine).native_os
+        shell = "powershell" if deployment.machine.host.os == "windows" else "bash"
+        text = shell_texts(command, native)[shell] or ""
+        parts += [Text(texts.label("command", shell=shell), style="bold"), Padding(Text(text, no_wrap=True, overflow="ignore"), (0, 0, 0, 2))]
+        parts.append(Text("  " + texts.label("others"), style="dim"))
+        parts.append(Text(""))
+    return parts
+
+
+def _budget(item: Evaluated, texts: Texts) -> Table:
+    budget = item.budget
+    assert budget is not None
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 2))
+    table.add_column(overflow="fold")
+    table.add_column(justify="right", no_wrap=True)
+    for title, devices in _alike(budget.devices, texts):
+        device = devices[0]
+        table.add_row(Text(title, style="bold"), "")
+        _items(table, device.items, texts)
+        table.add_row(texts.label("usable", capacity_bytes=device.accelerator.memory_bytes), bytes_text(device.usable_bytes))
+        table.add_row(texts.label("free"), bytes_text(device.usable_bytes - device.used_bytes))
+    if budget.host_items:
+        table.add_row(Text(texts.label("host"), style="bold"), bytes_text(budget.host_bytes))
+        _items(table, budget.host_items, texts)
+    kv, deployment = budget.kv, item.deployment
+    per_token = texts.label("kv_per_token", bytes=kv.bytes_per_token, context_bytes=kv.bytes_at_context, context_tokens=deployment.context_tokens)
+    table.add_row(f"{texts.label('kv')} ({kv.format}): {per_token}", "")
+    return table
+
+
+def _items(table: Table, items: Iterable[MemoryItem], texts: Texts) -> None:
+    for item in items:
+        table.add_row(f"  {texts.text('memory', item.code)}", bytes_text(item.likely_bytes))
+
+
+def _alike(devices: tuple[DeviceBudget, ...], texts: Texts) -> list[tuple[str, list[DeviceBudget]]]:
+    """Devices with the same budget are shown once."""
+    groups: dict[tuple[object, ...], list[DeviceBudget]] = {}
+    for device in devices:
+        key = (device.accelerator.id, device.usable_bytes, tuple((item.code, item.likely_bytes) for item in device.items))
+        groups.setdefault(key, []).append(device)
+    titled = []
+    for group in groups.values():
+        gpu = group[0].accelerator.id
+        many = len(group) > 1
+        titled.append((texts.label("devices_equal", count=len(group), gpu=gpu) if many else texts.label("device", device=group[0].device, gpu=gpu), group))
+    return titled
+
+
+def _mark(reason: Reason) -> str:
+    return {Severity.BLOCKER: "✗", Severity.WARNING: "!", Severity.NOTE: "·"}[reason.severity]
+
+
+def _rejected(items: tuple[Evaluated, ...], texts: Texts) -> Table:
+    label = texts.label
+    table = table_of(label("engine"), label("format"), label("verdict"), label("why"), label("fixes"))
+    for item in items:
+        blockers = [texts.reason(reason) for reason in item.reasons if reason.severity is not Severity.NOTE]
+        fixes = [fix_text(fix, texts) for fix in item.fixes]
+        table.add_row(
+            value_text("engine", item.deployment.engine), item.deployment.weight_format.name, texts.text("verdict", str(item.verdict)),
+            "\n".join(blockers), "\n".join(f"• {fix}" for fix in fixes),
+        )  # fmt: skip
+    return table
+
+
+def _notes(notes: tuple[Reason, ...], texts: Texts) -> list[RenderableType]:
+    if not notes:
+        return []
+    return [Text(texts.label("notes"), style="bold"), *(Text(f"  · {texts.reason(note)}", style="dim") for note in notes)]
+
+
+_FILE_COLUMNS = 110
+
+
+def print_view(view: RenderableType) -> None:
+    """Writes a view to standard output, as wide as the terminal."""
+    console = Console(highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console = Console(width=_FILE_COLUMNS, highlight=False)
+    console.print(view)
+
+
+def as_text(view: RenderableType) -> str:
+    """A view as plain text."""
+    with StringIO() as stream:
+        Console(width=_FILE_COLUMNS, highlight=False, file=stream, color_system=None).print(view)
+        return stream.getvalue()

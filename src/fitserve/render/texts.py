@@ -1,0 +1,103 @@
+"""Texts of one language, looked up by code. Placeholders: `{name}`; `{name:은}` adds a Korean particle; `{name: text {}}`
+is left out when the parameter is empty."""
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+from fitserve.engines.registry import ENGINES
+from fitserve.foundation.facts import load_toml
+from fitserve.foundation.errors import InputError, Problem, WorldError
+from fitserve.foundation.reasons import Reason
+from fitserve.render.human import bytes_text, count_text
+from fitserve.render.particles import with_particle
+
+LANGUAGES = ("en", "ko")
+_OPTIONAL = re.compile(r"\{([\w-]+):( [^{}]*)\{\}([^{}]*)\}")
+_PLAIN = re.compile(r"\{([\w-]+)(?::([^{}]+))?\}")
+
+
+class Texts:
+    """Every text of a language: the general ones and those of each engine's own folder."""
+
+    def __init__(self, language: str) -> None:
+        self.language = language
+        self._tables: dict[str, dict[str, str]] = {}
+        packages = ["fitserve.render"] + [engine.package for engine in ENGINES]
+        for package in packages:
+            if not files(package).joinpath("messages").is_dir():
+                continue
+            for table, entries in load_toml(package, f"messages/{language}.toml").items():
+                self._tables.setdefault(table, {}).update(entries)
+
+    def raw(self, table: str, code: str) -> str:
+        """The text with its placeholders. Raises KeyError for a code without text."""
+        return self._tables[table][code]
+
+    def codes(self, table: str) -> frozenset[str]:
+        """Codes that have a text."""
+        return frozenset(self._tables[table])
+
+    def text(self, table: str, code: str, parameters: Mapping[str, Any] | None = None) -> str:
+        """The text of a code with its placeholders filled."""
+        return fill(self.raw(table, code), parameters or {})
+
+    def label(self, code: str, **parameters: Any) -> str:
+        """A heading or cell."""
+        return self.text("label", code, parameters)
+
+    def reason(self, reason: Reason) -> str:
+        """A reason in words."""
+        return self.text("reason", reason.code, reason.parameters)
+
+    def problem(self, problem: Problem) -> str:
+        """One thing wrong with the input, in words."""
+        return self.text("input", problem.code, dict(problem.parameters))
+
+    def input_error(self, error: InputError) -> str:
+        """All problems, one a line."""
+        return "\n".join(self.problem(problem) for problem in error.problems)
+
+    def world_error(self, error: WorldError) -> str:
+        """What was tried and what came back."""
+        return self.text("world", "failed", {"action": error.action, "detail": error.detail})
+
+
+@lru_cache(maxsize=len(LANGUAGES))
+def texts(language: str) -> Texts:
+    """The texts of a language."""
+    return Texts(language)
+
+
+def fill(template: str, parameters: Mapping[str, Any]) -> str:
+    """A template with its parameters. Raises KeyError for a placeholder that no parameter fills."""
+
+    def optional(match: re.Match[str]) -> str:
+        value = parameters[match[1]]
+        return "" if value in (None, "", "-", ()) else f"{match[2]}{value_text(match[1], value)}{match[3]}"
+
+    def plain(match: re.Match[str]) -> str:
+        text = value_text(match[1], parameters[match[1]])
+        return with_particle(text, match[2]) if match[2] else text
+
+    return _PLAIN.sub(plain, _OPTIONAL.sub(optional, template))
+
+
+@lru_cache(maxsize=1)
+def _titles() -> Mapping[str, str]:
+    return {engine.id: engine.facts["identity"]["title"] for engine in ENGINES}
+
+
+def value_text(name: str, value: Any) -> str:
+    """A parameter in human units, decided by the ending of its name."""
+    if isinstance(value, tuple | list):
+        return ", ".join(str(item) for item in value)
+    if name == "engine":
+        return _titles().get(str(value), str(value))
+    if name.endswith("_bytes") or name == "bytes":
+        return bytes_text(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return count_text(value)
+    return str(value)

@@ -1,0 +1,1 @@
+"""Enumerate candidates, prune with reasons, rank, and find the nearest fixes."""
