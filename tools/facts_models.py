@@ -117,6 +117,13 @@ def _count(result: dict[str, Any], text: int, base: dict[str, Any], exceptions: 
         report.append(f"{result['id']}: total exceeds our count by {difference}")
 
 
+def _changed(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A config with fields replaced, in its text part when it has one."""
+    if "text_config" in config:
+        return {**config, "text_config": {**config["text_config"], **changes}}
+    return {**config, **changes}
+
+
 def extra_models(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, str], list[str]]:
     """Models of `tools/extra_models.toml`, their aliases, and a report of counts that do not add up."""
     known = {row["id"]: row for row in rows}
@@ -130,8 +137,11 @@ def extra_models(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict
             "total_params_exactness": "recalled", "mtp_params": 0, "vision_params": 0, "checked": "2026-11-20", **base,
         }  # fmt: skip
         row |= {key: value for key, value in item.items() if key in KEPT or key == "config"}
-        row["sources"] = ["config of the repository, recalled", *(f"evidence {ref}" for ref in item.get("confirmed_by", []))]
+        row["config"] = _changed(row["config"], item.get("changes", {}))
+        row["sources"] = item.get("sources", ["config of the repository, recalled"]) + [f"evidence {ref}" for ref in item.get("confirmed_by", [])]
         model = model_from_config(row["config"], row["id"], row["id"])
+        if row["total_params"] == 0:  # no total is published: ours stands for it
+            row |= {"total_params": checkpoint_params(model), "total_params_exactness": "counted"}
         rest = (row["total_params"] or checkpoint_params(model)) - checkpoint_params(model)
         row["count"] = "no total to compare with" if row["total_params"] is None else "equal" if rest == 0 else f"total exceeds ours by {rest}"
         if row["config"].get("vision_config"):

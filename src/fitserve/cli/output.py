@@ -21,11 +21,11 @@ def check_out(out: str | None) -> None:
         raise InputError.of("out_kind_unknown", given=out, known=_FORMS)
 
 
-def write(form: dict[str, Any], view: RenderableType, as_json: bool, out: str | None) -> None:
-    """Prints an answer, and writes it to `out` when that is given."""
+def write(form: dict[str, Any], view: RenderableType, as_json: bool, out: str | None, markdown: str | None = None) -> None:
+    """Prints an answer, and writes it to `out` when that is given; `markdown` is its own Markdown form, if it has one."""
     if out is not None:
         ending = Path(out).suffix.lower()
-        save(Path(out), _content(form, view, ending), ending)
+        save(Path(out), markdown if markdown is not None and ending == ".md" else _content(form, view, ending), ending)
     if as_json:
         print(json.dumps(form, ensure_ascii=False, indent=2))
     else:

@@ -179,6 +179,12 @@ class Engine:
     """Cache formats worth trying, `auto` first."""
     log_figures: Callable[[Deployment, MemoryBudget], Mapping[str, Interval]]
     """What the engine's log would print, by the names that measured cases use."""
+    given_options: Callable[[Mapping[str, Any]], Mapping[str, str]]
+    """Server options of a measured case."""
+    outcome: Callable[[MemoryBudget], str]
+    """What the start comes to (ok, oom_weights, oom_kv ...)."""
+    cache_bytes: Callable[[Deployment, int, str], int]
+    """Bytes of the KV cache of a number of sequences; the third argument says cache, recurrent state, or both."""
     known_options: Callable[[str], frozenset[str]]
     parse_version: Callable[[str], str]
     """Normal form of a version; raises InputError when it is none."""

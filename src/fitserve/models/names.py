@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from fitserve.foundation.errors import InputError
-from fitserve.models.catalog.lookup import aliases, rows
+from fitserve.foundation.facts import load_toml
+from fitserve.models.catalog.lookup import aliases, catalog_model, rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +37,13 @@ _FORMATS: tuple[tuple[str, str], ...] = (
     (r"bf16", "bf16"),
     (r"fp16|f16", "f16"),
 )
-_SIZE = re.compile(r"(?<![a-z0-9])\d+(?:\.\d+)?[bm](?![a-z0-9])")
-_PRUNED = re.compile(r"reap|prune|merge|moe-dark|frankenmerge|draft|-x\d|\dx\d", re.IGNORECASE)
-_MINIMUM_ALIAS = 6  # shorter aliases are too common inside other names
+_SIZE = re.compile(r"[ea]?\d+(?:\.\d+)?[bm]")
+_ACTIVE = re.compile(r"a\d+(?:\.\d+)?b")
+_ALTERED = re.compile(r"reap|ream|prune|moe-dark|frankenmerge|draft|(?<![a-z0-9])\d*x\d", re.IGNORECASE)
+"""Words of derivatives whose layout is not that of their base: pruned experts, stacked layers, experts put together."""
+_GENERIC = {"instruct", "chat", "it", "hf", "base", "model", "v1"}
+_LLAMA_BENCH = re.compile(r"(?P<architecture>[\w.\-]+)(?: [\d.]+[BMK](?:\.A[\d.]+B)?)?, (?P<billions>[\d.]+) B parameters")
+_SAME_COUNT = 0.005  # llama-bench prints two decimals, and converted files split some tensors
 
 
 def _plain(text: str) -> str:
@@ -68,15 +73,27 @@ def _lower_ids() -> Mapping[str, str]:
 def resolve_name(text: str) -> ResolvedName:
     """The catalogue row that `text` names. Raises InputError with near misses when there is none."""
     name = text.strip()
-    found = _exact(name) or _with_format(name) or _fine_tune(name)
-    if found is None:
-        raise InputError.of("unknown_model", given=text, near=tuple(near_misses(name)))
-    return found
+    spoken = _spoken(name)
+    for spelling in dict.fromkeys((name, spoken)):
+        found = _exact(spelling) or _with_format(spelling) or _derivative(spelling) or _by_count(spelling)
+        if found is not None:
+            return found
+    raise InputError.of("unknown_model", given=text[:120], near=tuple(near_misses(spoken)))
+
+
+def _spoken(name: str) -> str:
+    """Korean words replaced by those of the ids; longest first, so that 코드라마 is not read as 라마."""
+    words: Mapping[str, str] = load_toml("fitserve.models", "spoken_names.toml")["words"]
+    text = name.lower()
+    for korean in sorted(words, key=len, reverse=True):
+        text = text.replace(korean, words[korean])
+    return text
 
 
 def _exact(name: str) -> ResolvedName | None:
-    lower = name.lower()
-    model_id = _lower_ids().get(lower) or aliases().get(lower) or _by_plain().get(_plain(name))
+    lower = name.lower().replace("meta-llama/meta-llama-3.", "meta-llama/llama-3.")  # renamed after 3.1 came out
+    nicknames: Mapping[str, str] = load_toml("fitserve.models", "spoken_names.toml")["nicknames"]
+    model_id = _lower_ids().get(lower) or aliases().get(lower) or nicknames.get(lower) or _by_plain().get(_plain(name))
     return ResolvedName(id=model_id) if model_id else None
 
 
@@ -107,20 +124,54 @@ def _trailing_format(base: str) -> tuple[str, str] | None:
     return None
 
 
-def _fine_tune(name: str) -> ResolvedName | None:
-    """A derivative that carries the name and size of a known model: the layout is taken to be the same."""
-    base = name.split("/")[-1].lower()
-    if _PRUNED.search(base):
+def _tokens(name: str) -> tuple[str, ...]:
+    """Words of a name; a version is split from the word before it (`qwen3.5` and `qwen 3.5` are the same)."""
+    parted = re.sub(r"(?<![a-z0-9.])([a-z]{3,})(\d+(?:\.\d+)?)(?![a-z0-9.])", r"\1 \2", name.lower())
+    return tuple(token for token in re.split(r"[\s_\-/:()\[\],]+", parted) if token)
+
+
+@lru_cache(maxsize=1)
+def _known_tokens() -> tuple[tuple[frozenset[str], str], ...]:
+    """Token sets of all names that state a size, generic words left out, with the model they mean."""
+    found: dict[frozenset[str], str] = {}
+    for name, model_id in [*((i.split("/")[-1], i) for i in rows()), *aliases().items()]:
+        tokens = frozenset(_tokens(name.split("/")[-1])) - _GENERIC
+        has_family = any(re.search(r"[a-z가-힣]{3}", token) for token in tokens)
+        if has_family and any(_SIZE.fullmatch(token) for token in tokens):
+            if tokens not in found or _is_chat(model_id) and not _is_chat(found[tokens]):
+                found[tokens] = model_id
+    return tuple(found.items())
+
+
+def _derivative(name: str) -> ResolvedName | None:
+    """A fine-tune or merge whose name holds all words of a known model and no other size: its layout is the same."""
+    base = re.sub(r"\.gguf$", "", name.split("/")[-1].lower())
+    if _ALTERED.search(base):
         return None
-    sizes = set(_SIZE.findall(base.replace("_", "-")))
-    plain = _plain(base)
-    best = ""
-    for key in _by_plain():
-        if len(key) >= _MINIMUM_ALIAS and len(key) > len(best) and key in plain and any(_plain(size) in key for size in sizes):
-            best = key
-    if not best or len(sizes) > 1 and not all(_plain(size) in best for size in sizes):
+    tokens = frozenset(_tokens(base))
+    sizes = {token for token in tokens if _SIZE.fullmatch(token) and token.endswith("b")}
+    best: tuple[int, str] = (0, "")
+    for known, model_id in _known_tokens():
+        if known <= tokens and sizes - known <= set(filter(_ACTIVE.fullmatch, sizes)):
+            best = max(best, (sum(map(len, known)), model_id))
+    if not best[1]:
         return None
-    return ResolvedName(id=_by_plain()[best], variant_of=True, weight_format=_format_inside(base))
+    return ResolvedName(id=best[1], variant_of=True, weight_format=_format_inside(base))
+
+
+def _by_count(name: str) -> ResolvedName | None:
+    """`llama 8B, 8.03 B parameters`, as llama-bench prints a model: the architecture and the parameter count."""
+    match = _LLAMA_BENCH.fullmatch(name)
+    if match is None:
+        return None
+    wanted = float(match["billions"]) * 1e9
+    for model_id, row in rows().items():
+        total = row["total_params"]
+        if row["quantized_from"] or not total or abs(total - (row["vision_params"] or 0) - (row["mtp_params"] or 0) - wanted) > _SAME_COUNT * wanted:
+            continue
+        if catalog_model(model_id).gguf_architecture == match["architecture"]:
+            return ResolvedName(id=model_id, variant_of=True)
+    return None
 
 
 def _format_inside(base: str) -> str | None:

@@ -4,8 +4,8 @@ from fitserve.engines.contract import Engine
 from fitserve.engines.llama_cpp.candidates import candidates, splits
 from fitserve.engines.llama_cpp.command import command
 from fitserve.engines.llama_cpp.constraints import blockers, kv_formats
-from fitserve.engines.llama_cpp.log_figures import log_figures
-from fitserve.engines.llama_cpp.memory import budget
+from fitserve.engines.llama_cpp.log_figures import given_options, log_figures, outcome
+from fitserve.engines.llama_cpp.memory import budget, cache_bytes
 from fitserve.engines.llama_cpp.rules import PACKAGE, facts, normal_version, options_version, versions
 from fitserve.engines.option_lists import option_names
 from fitserve.foundation.facts import load_toml
@@ -25,6 +25,9 @@ ENGINE = Engine(
     command=command,
     kv_formats=kv_formats,
     log_figures=log_figures,
+    given_options=given_options,
+    outcome=outcome,
+    cache_bytes=cache_bytes,
     known_options=lambda version: option_names(PACKAGE, options_version(version)),
     parse_version=normal_version,
     places_layers=True,

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from fitserve.engines.contract import Deployment
 from fitserve.engines.llama_cpp.rules import PACKAGE, architectures, build_number, feature, feature_source, options_version
 from fitserve.engines.llama_cpp.settings import resolve
-from fitserve.engines.llama_cpp.weights import gguf_is_stock, stock_mix
 from fitserve.engines.option_lists import option_names
 from fitserve.footprint.gguf_mix import is_gguf_file
+from fitserve.footprint.gguf_recipes import is_stock, stock_mix
 from fitserve.foundation.reasons import Reason, Source, not_supported, note, unknown, warning
 from fitserve.models.types import Attention
 
@@ -31,7 +31,7 @@ def _format(deployment: Deployment) -> Iterator[Reason]:
     mix = weight_format.gguf_mix or ""
     if deployment.repository is None:
         yield note("gguf_file_needed", engine="llama.cpp")
-    if not gguf_is_stock(mix) and stock_mix(mix) is None and not is_gguf_file(deployment.model):
+    if not is_stock(mix) and stock_mix(mix) is None and not is_gguf_file(deployment.model):
         yield not_supported("format_of_a_fork", source, engine="llama.cpp", format=weight_format.name)
 
 

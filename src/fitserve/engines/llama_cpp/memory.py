@@ -208,3 +208,11 @@ def _holds(deployment: Deployment, laid: Laid, shares: DeviceWeights, context: i
 def _details(deployment: Deployment, laid: Laid) -> Mapping[str, Any]:
     """Figures that evidence compares with logs."""
     return {"laid": laid, "weights": layer_weights(deployment.model, deployment.weight_format)}
+
+
+def cache_bytes(deployment: Deployment, sequences: int, part: str) -> int:
+    """Bytes of the cache and states of a server with this many slots; the context is that of the whole cache."""
+    options = {"parallel": str(sequences), "ctx-size": str(deployment.context_tokens), **deployment.options}
+    laid = lay_out(replace(deployment, options=options))
+    cache = 0 if part == "recurrent state" else kv_bytes(deployment.model, laid.settings, laid.latent_cache)
+    return cache + (state_bytes(deployment.model, laid.settings) if "state" in part else 0)

@@ -6,14 +6,11 @@ from functools import lru_cache
 
 from fitserve.engines.llama_cpp.placement import HOST, Placement
 from fitserve.engines.llama_cpp.rules import feature
-from fitserve.footprint.gguf_mix import BASE_TYPES, TypedTensor, is_gguf_file, typed_tensors
+from fitserve.footprint.gguf_mix import TypedTensor, is_gguf_file
+from fitserve.footprint.gguf_recipes import is_stock, recipe_spread, recipe_tensors
 from fitserve.foundation.errors import FactMissing
-from fitserve.models.formats import WeightFormat, gguf_nominal_bits
+from fitserve.models.formats import WeightFormat
 from fitserve.models.types import LanguageModel
-
-_RECIPE_SPREAD = 0.12
-"""Publishers' recipes raise tensors above the mix that their name states: files up to 12 % larger (evidence gguf_size)."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerWeights:
@@ -49,27 +46,9 @@ def layer_weights(model: LanguageModel, weight_format: WeightFormat) -> LayerWei
     """Weights of a model in a GGUF format. Raises FactMissing when the format says nothing of the types."""
     if weight_format.family != "gguf" or weight_format.gguf_mix is None:
         raise FactMissing(f"GGUF tensors of {weight_format.name}", "a GGUF file")
-    spread = 0.0
-    try:
-        tensors = typed_tensors(model, weight_format.gguf_mix)
-    except FactMissing:
-        base = stock_mix(weight_format.gguf_mix)
-        if base is None:
-            raise
-        tensors, spread = typed_tensors(model, base), _RECIPE_SPREAD
-    return _by_layer(model, tensors, spread)
-
-
-def stock_mix(recipe: str) -> str | None:
-    """The named mix that a publisher's recipe builds on (`UD-Q4_K_XL` -> `Q4_K_M`); None when it names none."""
-    name = recipe.upper().removeprefix("UD-")
-    for suffix, replacement in (("_XXL", ""), ("_XL", ""), ("_L", ""), ("_P", "")):
-        if name.endswith(suffix) and name != "Q3_K_L":
-            name = name.removesuffix(suffix) + replacement
-            break
-    if name in {"Q2_K", "Q3_K", "Q4_K", "Q5_K"} and name != "Q2_K":
-        name += "_M"
-    return name if gguf_nominal_bits(name) else None
+    mix = weight_format.gguf_mix
+    spread = 0.0 if is_stock(mix) or is_gguf_file(model) else recipe_spread(mix)[1]
+    return _by_layer(model, recipe_tensors(model, mix), spread)
 
 
 def _by_layer(model: LanguageModel, tensors: tuple[TypedTensor, ...], spread: float) -> LayerWeights:
@@ -97,14 +76,8 @@ def _by_layer(model: LanguageModel, tensors: tuple[TypedTensor, ...], spread: fl
 
 def embedding_matrix_bytes(model: LanguageModel, weight_format: WeightFormat) -> int:
     """Bytes of token_embd, which a tied model copies to the GPU as its output matrix."""
-    mix = weight_format.gguf_mix or ""
-    name = mix if gguf_is_stock(mix) or is_gguf_file(model) else stock_mix(mix) or mix
-    return sum(tensor.total_bytes for tensor in typed_tensors(model, name) if tensor.role == "token_embd.weight")
-
-
-def gguf_is_stock(mix: str) -> bool:
-    """Whether a mix is one of llama-quantize's own."""
-    return mix.upper() in BASE_TYPES
+    tensors = recipe_tensors(model, weight_format.gguf_mix or "")
+    return sum(tensor.total_bytes for tensor in tensors if tensor.role == "token_embd.weight")
 
 
 def spread_weights(model: LanguageModel, weight_format: WeightFormat, placement: Placement) -> DeviceWeights:

@@ -83,7 +83,8 @@ def format_rows(weight_format: WeightFormat, checkpoint_method: str | None = Non
     """Methods and schemes that load a format."""
     rows = load_json(PACKAGE, "quantization.json")["rows"]
     wanted = "gguf:*" if weight_format.family == "gguf" else weight_format.name
-    found = [row for row in rows if wanted in (row["weight_formats"] or []) and row["name"] != "compressed-tensors"]
+    named = feature("methods_of_format").get(wanted, ())
+    found = [row for row in rows if (wanted in (row["weight_formats"] or []) and row["name"] != "compressed-tensors") or row["name"] in named]
     if checkpoint_method:
         found = [row for row in found if row["name"] == checkpoint_method] or found
     return found

@@ -1,11 +1,13 @@
 """What vLLM's log would print for a deployment: the figures that measured cases are compared with."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from fitserve.engines.contract import Deployment, MemoryBudget
 from fitserve.engines.vllm.memory import StageBudget, pool_interval
 from fitserve.engines.vllm.rules import at_least, feature
 from fitserve.foundation.intervals import Interval
+from fitserve.foundation.reasons import Severity
 from fitserve.foundation.units import GIB
 
 
@@ -32,6 +34,41 @@ def log_figures(deployment: Deployment, budget: MemoryBudget) -> Mapping[str, In
         "kv_tokens": _by_pool(pool, lambda size: kv_tokens(deployment.engine_version, stage, size, length)),
     }
     return figures
+
+
+_OPTIONS = {
+    "gpu_memory_utilization": "gpu-memory-utilization",
+    "max_num_batched_tokens": "max-num-batched-tokens",
+    "kv_pool_bytes": "kv-cache-memory-bytes",
+    "block_tokens": "block-size",
+    "num_speculative_tokens": "num-speculative-tokens",
+}
+_SWITCHES = {
+    "enforce_eager": "enforce-eager",
+    "hybrid_kv_manager": "hybrid-kv-cache-manager",
+    "prefix_caching": "enable-prefix-caching",
+    "async_scheduling": "async-scheduling",
+}
+
+
+def given_options(given: Mapping[str, Any]) -> Mapping[str, str]:
+    """Options of the server that a measured case was run with."""
+    options = {option: str(given[key]) for key, option in _OPTIONS.items() if given.get(key) is not None}
+    return options | {option: str(bool(given[key])).lower() for key, option in _SWITCHES.items() if given.get(key) is not None}
+
+
+def outcome(budget: MemoryBudget) -> str:
+    """What the start would come to, in the words of measured cases."""
+    codes = {reason.code for reason in budget.reasons if reason.severity is Severity.BLOCKER}
+    for word, causes in (
+        ("refused", {"vllm_kv_groups_refused", "too_few_state_blocks"}),
+        ("oom_weights", {"weights_exceed_memory"}),
+        ("oom_kv", {"nothing_left_for_kv", "kv_pool_too_small"}),
+        ("oom_cuda_graphs", {"graphs_exceed_rest"}),
+    ):
+        if codes & causes:
+            return word
+    return "ok"
 
 
 def _scaled(value: Interval, factor: float) -> Interval:

@@ -15,7 +15,7 @@ from fitserve.engines.vllm.kv_pool import KvPool, PoolSettings, build_pool
 from fitserve.engines.vllm.kv_specs import PageSettings, layer_pages
 from fitserve.engines.vllm.load import loaded_bytes, stage_layers
 from fitserve.engines.vllm.rules import at_least, feature
-from fitserve.engines.vllm.settings import ServerSettings, resolve
+from fitserve.engines.vllm.settings import ServerSettings, ranks, resolve
 from fitserve.foundation.intervals import Basis, Interval
 from fitserve.foundation.reasons import Reason, does_not_fit, not_supported, warning
 from fitserve.hardware.types import Accelerator
@@ -56,9 +56,9 @@ def _unseen(device: Accelerator, version: str) -> float:
 
 def _stage(deployment: Deployment, settings: ServerSettings, stage: range) -> StageBudget:
     model, version, tp = deployment.model, deployment.engine_version, deployment.tp
-    device = deployment.machine.devices[0]
-    factor = _unseen(device, version)
-    requested = math.ceil(min(d.engine_visible_bytes for d in deployment.machine.devices[: deployment.device_count]) * settings.utilization)
+    devices = ranks(deployment)
+    factor = _unseen(devices[0], version)
+    requested = math.ceil(min(device.engine_visible_bytes for device in devices) * settings.utilization)
     weights = _spread("weights", loaded_bytes(model, deployment.weight_format, tp, deployment.ep, stage, deployment.pp), 1.0)
     last = stage.stop == len(model.layers)
     peak = activation_bytes(model, deployment.weight_format, version, tp, settings.limits, stage, samples=last)
@@ -112,10 +112,10 @@ def budget(deployment: Deployment) -> MemoryBudget:
     settings = resolve(deployment)
     stages = [_stage(deployment, settings, layers) for layers in stage_layers(len(deployment.model.layers), deployment.pp)]
     settings, slots = _fit_sequences(settings, stages)
-    devices: list[DeviceBudget] = []
-    for index in range(deployment.device_count):
-        stage = stages[(index // deployment.tp) % deployment.pp]
-        devices.append(_device(deployment.machine.devices[index], index, stage))
+    devices = [
+        _device(accelerator, index, stages[(index // deployment.tp) % deployment.pp])
+        for index, accelerator in enumerate(ranks(deployment))
+    ]
     kv = _kv_figures(deployment, settings, stages)
     weights = sum(round(stage.weights.likely) for stage in stages) * deployment.tp * deployment.dp
     reasons = _reasons(deployment, settings, stages, kv)
@@ -186,7 +186,7 @@ def _reasons(deployment: Deployment, settings: ServerSettings, stages: list[Stag
             found.append(not_supported("vllm_kv_groups_refused", detail=stage.pool.refusal))
             continue
         fixed = stage.weights.likely + stage.activations.likely + stage.runtime.likely + (stage.graphs.likely if stage.graphs_inside else 0)
-        if stage.weights.likely > stage.requested_bytes:
+        if settings.pool_bytes is None and stage.weights.likely > stage.requested_bytes:
             found.append(does_not_fit("weights_exceed_memory", need_bytes=round(stage.weights.likely), have_bytes=stage.requested_bytes, device=index * deployment.tp))
         elif stage.pool_bytes <= 0:
             found.append(does_not_fit("nothing_left_for_kv", need_bytes=round(fixed), have_bytes=stage.requested_bytes, device=index * deployment.tp))
@@ -211,12 +211,14 @@ def _pool_too_small(deployment: Deployment, stage: StageBudget) -> Reason:
 
 def _slot_and_graph_reasons(deployment: Deployment, settings: ServerSettings, stage: StageBudget) -> list[Reason]:
     found: list[Reason] = []
+    if settings.pool_bytes is not None:
+        return found  # the pool was fixed by hand: how the rest of the device is used is not known
     stateful = any(group.kind == "Mamba" for group in stage.pool.groups)
     blocks = stage.pool.block_count(stage.pool_bytes)
     if stateful and settings.sequences_asked is not None and 0 < blocks < settings.sequences_asked and not settings.eager:
         found.append(does_not_fit("too_few_state_blocks", max_num_seqs=settings.sequences_asked, blocks=blocks))
     if not stage.graphs_inside and not settings.eager and stage.graphs.likely:
-        outside = min(d.engine_visible_bytes for d in deployment.machine.devices) - stage.requested_bytes
+        outside = min(device.engine_visible_bytes for device in ranks(deployment)) - stage.requested_bytes
         if outside < stage.graphs.low:
             found.append(does_not_fit("graphs_exceed_rest", need_bytes=round(stage.graphs.likely), have_bytes=outside))
     return found
@@ -248,3 +250,19 @@ def _details(stages: list[StageBudget], settings: ServerSettings) -> Mapping[str
     }
 
 
+def cache_bytes(deployment: Deployment, sequences: int, part: str) -> int:
+    """Exact bytes of the cache of some sequences, whole tokens and not blocks: what the model needs at least.
+
+    Windows hold what a request keeps of them; states count when `part` names them.
+    """
+    settings = resolve(deployment)
+    total = 0.0
+    for page in layer_pages(
+        deployment.model,
+        PageSettings(tp=1, element_bytes=settings.kv_element_bytes, kv_format=settings.kv_format, asked_block_tokens=settings.block_tokens),
+    ):
+        if page.kind == "Mamba":
+            total += page.page_bytes if "state" in part else 0
+        elif part != "recurrent state":
+            total += deployment.context_tokens * page.page_bytes / page.block_tokens
+    return round(total * sequences)

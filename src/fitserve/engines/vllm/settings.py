@@ -8,7 +8,10 @@ from fitserve.engines.vllm.activations import BatchLimits
 from fitserve.engines.vllm.rules import batch_defaults, default_utilization, feature
 from fitserve.footprint.kv_cache import BYTES_PER_ELEMENT
 from fitserve.foundation.errors import InputError
+from fitserve.hardware.types import Accelerator
 
+CPU = Accelerator(id="cpu", vendor="cpu", name="CPU", memory_bytes=0)
+"""Stands for the processor when a CPU server's KV pool is asked about: its size must be given."""
 _NVFP4_BYTES = 0.5625  # nvfp4 cache: 4 bits and one 8-bit scale per 16
 
 
@@ -58,7 +61,7 @@ def _number(options: Mapping[str, str], name: str, default: float | None, minimu
 def resolve(deployment: Deployment) -> ServerSettings:
     """Settings of the server; raises InputError for an option value that is none."""
     options, version = deployment.options, deployment.engine_version
-    device = deployment.machine.devices[0]
+    device = ranks(deployment)[0]
     tokens, sequences = batch_defaults(version, device)
     asked = deployment.max_num_seqs
     if asked is None and (given := _number(options, "max-num-seqs", None, 1, 2**20)) is not None:
@@ -84,6 +87,11 @@ def resolve(deployment: Deployment) -> ServerSettings:
         kv_element_bytes=element_bytes,
         speculative_tokens=int(_number(options, "num-speculative-tokens", 0, 0, 64) or 0),
     )
+
+
+def ranks(deployment: Deployment) -> tuple[Accelerator, ...]:
+    """The device of every rank."""
+    return deployment.machine.devices[: deployment.device_count] or (CPU,) * deployment.device_count
 
 
 def kv_elements(deployment: Deployment) -> tuple[str, float]:

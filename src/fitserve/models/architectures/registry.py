@@ -43,6 +43,7 @@ FAMILIES: Mapping[str, Callable[[Config], Blueprint]] = {
     "Gemma3nForConditionalGeneration": w.gemma3n,
     "Gemma4ForConditionalGeneration": w.gemma4,
     "Gemma4ForCausalLM": w.gemma4,
+    "Gemma4UnifiedForConditionalGeneration": w.gemma4,
     "GemmaForCausalLM": w.gemma,
     "Glm4ForCausalLM": d.glm4,
     "Glm4MoeForCausalLM": d.glm4_moe,
