@@ -4,7 +4,20 @@ import json
 from pathlib import Path
 from typing import Any
 
-OPTION_FIELDS = ("name", "aliases", "negations", "also_accepted", "kind", "arity", "value_type", "choices", "known_values", "default", "deprecated", "removed")
+OPTION_FIELDS = (
+    "name",
+    "aliases",
+    "negations",
+    "also_accepted",
+    "kind",
+    "arity",
+    "value_type",
+    "choices",
+    "known_values",
+    "default",
+    "deprecated",
+    "removed",
+)
 HEADER_FIELDS = (
     "engine", "version", "checked", "source", "requires_python", "torch", "transformers", "cuda_arch_lists",
     "quantization_methods", "tool_call_parsers", "reasoning_parsers",

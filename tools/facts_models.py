@@ -38,7 +38,9 @@ def _clean(value: Any) -> Any:
     return value
 
 
-def _corrected(row: dict[str, Any], rows: dict[str, dict[str, Any]], corrections: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def _corrected(
+    row: dict[str, Any], rows: dict[str, dict[str, Any]], corrections: dict[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
     config = json.loads(json.dumps(row["config"]))
     config.setdefault("architectures", [row["architecture"]])
     if row["quantization_config"] is not None:
@@ -80,7 +82,11 @@ def convert(shared: Path) -> tuple[list[dict[str, Any]], dict[str, str], list[st
 
 
 def _convert_row(
-    row: dict[str, Any], rows: dict[str, Any], corrections: dict[str, Any], exceptions: dict[str, Any], report: list[str]
+    row: dict[str, Any],
+    rows: dict[str, Any],
+    corrections: dict[str, Any],
+    exceptions: dict[str, Any],
+    report: list[str],
 ) -> dict[str, Any]:
     config, notes = _corrected(row, rows, corrections)
     result = {key: row[key] for key in KEPT}
@@ -100,14 +106,18 @@ def _convert_row(
     return result
 
 
-def _count(result: dict[str, Any], text: int, base: dict[str, Any], exceptions: dict[str, Any], report: list[str]) -> None:
+def _count(
+    result: dict[str, Any], text: int, base: dict[str, Any], exceptions: dict[str, Any], report: list[str]
+) -> None:
     """Compares our count with the row's total; what the text model leaves of a published total is the vision tower."""
     total = base["total_params"]
     if total is None:
         result["count"] = "no total to compare with"
         return
     rest = total - text - result["mtp_params"]
-    if "ForConditionalGeneration" in base["architecture"] and (base["vision_params"] is None or base["text_params"] != text):
+    if "ForConditionalGeneration" in base["architecture"] and (
+        base["vision_params"] is None or base["text_params"] != text
+    ):
         result["vision_params"] = max(rest, 0)
         result["count"] = "vision tower taken as the rest of the total"
         return
@@ -133,22 +143,32 @@ def extra_models(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict
     for item in tomllib.loads((HERE / "extra_models.toml").read_text())["models"]:
         base = known[item["same_as"]] if "same_as" in item else {}
         row = {
-            **{key: None for key in KEPT}, "doubt": [], "tags": [], "gated": False, "corrections": [], "recalled": ["config"],
+            **dict.fromkeys(KEPT), "doubt": [], "tags": [], "gated": False, "corrections": [], "recalled": ["config"],
             "total_params_exactness": "recalled", "mtp_params": 0, "vision_params": 0, "checked": "2026-11-20", **base,
         }  # fmt: skip
         row |= {key: value for key, value in item.items() if key in KEPT or key == "config"}
         row["config"] = _changed(row["config"], item.get("changes", {}))
-        row["sources"] = item.get("sources", ["config of the repository, recalled"]) + [f"evidence {ref}" for ref in item.get("confirmed_by", [])]
+        row["sources"] = item.get("sources", ["config of the repository, recalled"]) + [
+            f"evidence {ref}" for ref in item.get("confirmed_by", [])
+        ]
         model = model_from_config(row["config"], row["id"], row["id"])
         if row["total_params"] == 0:  # no total is published: ours stands for it
             row |= {"total_params": checkpoint_params(model), "total_params_exactness": "counted"}
         rest = (row["total_params"] or checkpoint_params(model)) - checkpoint_params(model)
-        row["count"] = "no total to compare with" if row["total_params"] is None else "equal" if rest == 0 else f"total exceeds ours by {rest}"
+        row["count"] = (
+            "no total to compare with"
+            if row["total_params"] is None
+            else "equal"
+            if rest == 0
+            else f"total exceeds ours by {rest}"
+        )
         if row["config"].get("vision_config"):
             row["vision_params"], row["count"] = rest, "vision tower taken as the rest of the total"
         elif rest:
             report.append(f"{row['id']}: total exceeds our count by {rest}")
         known[row["id"]] = row
         out.append(row)
-        aliases |= {alias: row["id"] for alias in [row["id"].lower(), row["id"].split("/")[1].lower(), *item.get("aliases", [])]}
+        aliases |= dict.fromkeys(
+            [row["id"].lower(), row["id"].split("/")[1].lower(), *item.get("aliases", [])], row["id"]
+        )
     return out, aliases, report

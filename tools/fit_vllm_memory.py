@@ -51,15 +51,23 @@ def facts_of(case: dict[str, Any]) -> dict[str, Any]:
     weight_format, tp = parse_format(given["weight_format"]), given["tp"]
     stage = range(len(model.layers))
     return {
-        "id": case["id"], "model": model, "format": weight_format, "tp": tp, "stage": stage,
+        "id": case["id"],
+        "model": model,
+        "format": weight_format,
+        "tp": tp,
+        "stage": stage,
         # the guide that prints no version shows the image of 0.11.0
         "version": given.get("engine_version", "0.11.0"),
         "workspace": activations.expert_workspace_bytes(model, weight_format, tp, H100, stage),
         "hidden": activations.hidden_bytes(model, H100),
         "logits": activations.sampler_logits(model, H100),
         "forward": activations.forward_bytes(model, tp, H100, stage),
-        **{key: measured[key] * GIB for key in ("activations_gib", "non_torch_gib", "cuda_graphs_gib", "weights_gib") if key in measured},
-    }  # fmt: skip
+        **{
+            key: measured[key] * GIB
+            for key in ("activations_gib", "non_torch_gib", "cuda_graphs_gib", "weights_gib")
+            if key in measured
+        },
+    }
 
 
 def _rounded(value: float, digits: int = 4) -> float:
@@ -70,7 +78,9 @@ def sampler(facts: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Bytes per logit, from cases where the sampler rules (vocabulary of 100k and more)."""
     rows = []
     for span in VERSIONS:
-        chosen = [f for f in facts if in_range(f["version"], span["from"], span["to"]) and f["model"].vocab_size >= 100_000]
+        chosen = [
+            f for f in facts if in_range(f["version"], span["from"], span["to"]) and f["model"].vocab_size >= 100_000
+        ]
         ratios = [(f["activations_gib"] - f["hidden"] - f["workspace"]) / f["logits"] for f in chosen]
         rows.append({**span, "value": _rounded(statistics.median(ratios)), "cases": sorted(f["id"] for f in chosen)})
     return rows
@@ -81,9 +91,10 @@ def forward_scale(facts: list[dict[str, Any]], per_logit: float) -> dict[str, An
     chosen = [
         f
         for f in facts
-        if f["model"].vocab_size < 100_000 and not f["workspace"]
+        if f["model"].vocab_size < 100_000
+        and not f["workspace"]
         and f["activations_gib"] > 1.1 * (per_logit * f["logits"] + f["hidden"])
-    ]  # fmt: skip
+    ]
     value = statistics.median((f["activations_gib"] - f["workspace"]) / f["forward"] for f in chosen)
     return {"value": _rounded(value), "cases": sorted(f["id"] for f in chosen)}
 
@@ -93,12 +104,22 @@ def runtime(facts: list[dict[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for parallel in (False, True):
         for span in LEAN_RUNTIME:
-            chosen = [f for f in facts if (f["tp"] > 1) == parallel and in_range(f["version"], span["from"], span["to"]) and "non_torch_gib" in f]
+            chosen = [
+                f
+                for f in facts
+                if (f["tp"] > 1) == parallel
+                and in_range(f["version"], span["from"], span["to"])
+                and "non_torch_gib" in f
+            ]
             if chosen:
-                rows.append({
-                    **span, "parallel": parallel, "value": round(statistics.median(f["non_torch_gib"] for f in chosen)),
-                    "cases": sorted(f["id"] for f in chosen),
-                })  # fmt: skip
+                rows.append(
+                    {
+                        **span,
+                        "parallel": parallel,
+                        "value": round(statistics.median(f["non_torch_gib"] for f in chosen)),
+                        "cases": sorted(f["id"] for f in chosen),
+                    }
+                )
     return rows
 
 
@@ -106,7 +127,8 @@ def solve(matrix: list[list[float]], values: list[float]) -> list[float]:
     """Least squares by the normal equations (four unknowns)."""
     size = len(matrix[0])
     rows = [
-        [sum(r[i] * r[j] for r in matrix) for j in range(size)] + [sum(r[i] * v for r, v in zip(matrix, values, strict=True))]
+        [sum(r[i] * r[j] for r in matrix) for j in range(size)]
+        + [sum(r[i] * v for r, v in zip(matrix, values, strict=True))]
         for i in range(size)
     ]
     for column in range(size):
@@ -121,15 +143,27 @@ def solve(matrix: list[list[float]], values: list[float]) -> list[float]:
 
 def graphs(facts: list[dict[str, Any]]) -> dict[str, Any]:
     """Linear law of CUDA graph memory; one case per model and parallel size, releases with full graphs."""
-    chosen = {(f["model"].id, f["tp"], f["format"].name): f for f in facts if in_range(f["version"], "0.18.0", None) and "cuda_graphs_gib" in f}
+    chosen = {
+        (f["model"].id, f["tp"], f["format"].name): f
+        for f in facts
+        if in_range(f["version"], "0.18.0", None) and "cuda_graphs_gib" in f
+    }
     matrix, values = [], []
     for f in chosen.values():
         moe = 1.0 if any(layer.experts for layer in f["model"].layers) else 0.0
         matrix.append([1.0, len(f["model"].layers) / 100, f["model"].hidden_size / 10_000, moe])
         values.append(f["cuda_graphs_gib"] / GIB)
     constant, layer, hidden, moe = solve(matrix, values)
-    terms = {"constant": constant * GIB, "layer": layer * GIB / 100, "hidden": hidden * GIB / 10_000, "experts": moe * GIB}
-    return {"terms": {key: round(value) for key, value in terms.items()}, "cases": sorted(f["id"] for f in chosen.values())}
+    terms = {
+        "constant": constant * GIB,
+        "layer": layer * GIB / 100,
+        "hidden": hidden * GIB / 10_000,
+        "experts": moe * GIB,
+    }
+    return {
+        "terms": {key: round(value) for key, value in terms.items()},
+        "cases": sorted(f["id"] for f in chosen.values()),
+    }
 
 
 def spread(facts: list[dict[str, Any]]) -> dict[str, Any]:

@@ -9,7 +9,6 @@ FACTS_PACK is the folder that holds `facts/` and `evidence/`. The import stops w
 import argparse
 import json
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any
 

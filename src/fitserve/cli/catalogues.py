@@ -10,11 +10,28 @@ from fitserve.render.catalogues import engines_view, gpus_view, models_view
 from fitserve.render.texts import Texts
 
 _MODEL_KEYS = (
-    "id", "family", "licence", "gated", "release_date", "total_params", "active_params", "quantized_from", "tags", "doubt",
-)  # fmt: skip
+    "id",
+    "family",
+    "licence",
+    "gated",
+    "release_date",
+    "total_params",
+    "active_params",
+    "quantized_from",
+    "tags",
+    "doubt",
+)
 _GPU_KEYS = (
-    "id", "vendor", "names", "memory_bytes", "memory_kind", "compute_capability", "gfx", "bandwidth_bytes_per_s", "unified_memory",
-)  # fmt: skip
+    "id",
+    "vendor",
+    "names",
+    "memory_bytes",
+    "memory_kind",
+    "compute_capability",
+    "gfx",
+    "bandwidth_bytes_per_s",
+    "unified_memory",
+)
 
 
 def _wanted(values: dict[str, Any], text: str) -> bool:
@@ -25,8 +42,20 @@ def _wanted(values: dict[str, Any], text: str) -> bool:
 def run_models(values: dict[str, Any], texts: Texts) -> int:
     """`fitserve models [WORD…]`."""
     check_out(values.get("out"))
-    found = [row for row in rows().values() if _wanted(values, f"{row['id']} {row['family']} {' '.join(row['tags'] or ())}")]
-    form = {"schema_version": 1, "models": [{**{key: row[key] for key in _MODEL_KEYS}, "architecture": row["config"]["architectures"][0], "sources": row["sources"]} for row in found]}
+    found = [
+        row for row in rows().values() if _wanted(values, f"{row['id']} {row['family']} {' '.join(row['tags'] or ())}")
+    ]
+    form = {
+        "schema_version": 1,
+        "models": [
+            {
+                **{key: row[key] for key in _MODEL_KEYS},
+                "architecture": row["config"]["architectures"][0],
+                "sources": row["sources"],
+            }
+            for row in found
+        ],
+    }
     write(form, models_view(found, texts), bool(values.get("json")), values.get("out"))
     return 0 if found else 1
 
@@ -34,7 +63,9 @@ def run_models(values: dict[str, Any], texts: Texts) -> int:
 def run_gpus(values: dict[str, Any], texts: Texts) -> int:
     """`fitserve gpus [WORD…]`."""
     check_out(values.get("out"))
-    found = [row for row in gpu_rows().values() if _wanted(values, f"{row['id']} {row['vendor']} {' '.join(row['names'])}")]
+    found = [
+        row for row in gpu_rows().values() if _wanted(values, f"{row['id']} {row['vendor']} {' '.join(row['names'])}")
+    ]
     form = {"schema_version": 1, "gpus": [{key: row[key] for key in _GPU_KEYS} for row in found]}
     write(form, gpus_view(found, texts), bool(values.get("json")), values.get("out"))
     return 0 if found else 1
@@ -50,9 +81,16 @@ def run_engines(values: dict[str, Any], texts: Texts) -> int:
             "versions": list(engine.versions),
             "native_os": list(engine.native_os),
             "licence": engine.facts["identity"]["licence"],
-            "status": {name: {"state": part["state"], "text": part[texts.language]} for name, part in engine.status.items()},
+            "status": {
+                name: {"state": part["state"], "text": part[texts.language]} for name, part in engine.status.items()
+            },
         }
         for engine in ENGINES
     ]
-    write({"schema_version": 1, "engines": listed}, engines_view(listed, texts), bool(values.get("json")), values.get("out"))
+    write(
+        {"schema_version": 1, "engines": listed},
+        engines_view(listed, texts),
+        bool(values.get("json")),
+        values.get("out"),
+    )
     return 0

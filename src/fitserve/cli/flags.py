@@ -13,7 +13,9 @@ from fitserve.render.texts import Texts
 _ALWAYS = ("lang", "out")
 
 
-def command_of(request: type[Request] | None, run: Callable[[dict[str, Any]], int], texts: Texts, positional: str | None = None) -> Callable[..., int]:
+def command_of(
+    request: type[Request] | None, run: Callable[[dict[str, Any]], int], texts: Texts, positional: str | None = None
+) -> Callable[..., int]:
     """A function whose signature has a flag per field of `request`, then --lang, --json and --out; values arrive as text."""
     parameters = []
     fields: dict[str, FieldInfo] = dict(request.model_fields) if request is not None else {}
@@ -24,7 +26,11 @@ def command_of(request: type[Request] | None, run: Callable[[dict[str, Any]], in
     for name in _ALWAYS:
         help_text = texts.text("help", name)
         parameters.append(_keyword(name, Annotated[str | None, Parameter(help=help_text, show_default=False)], None))
-    parameters.append(_keyword("json", Annotated[bool, Parameter(help=texts.text("help", "json"), negative="", show_default=False)], False))
+    parameters.append(
+        _keyword(
+            "json", Annotated[bool, Parameter(help=texts.text("help", "json"), negative="", show_default=False)], False
+        )
+    )
 
     is_list = positional is not None and positional not in fields
 

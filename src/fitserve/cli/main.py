@@ -35,7 +35,13 @@ _VERBS: dict[str, tuple[Verb, type[Request] | None, str | None]] = {
 def build(language: str) -> cyclopts.App:
     """The application with help in a language."""
     words = texts(language)
-    app = cyclopts.App(name="fitserve", help=words.text("help", "about"), version=__version__, help_flags=["--help", "-h"], version_flags=["--version"])
+    app = cyclopts.App(
+        name="fitserve",
+        help=words.text("help", "about"),
+        version=__version__,
+        help_flags=["--help", "-h"],
+        version_flags=["--version"],
+    )
     for name, (verb, request, positional) in _VERBS.items():
 
         def run(values: Values, verb: Verb = verb) -> int:
@@ -111,10 +117,12 @@ def run() -> None:
         code = YES
     except KeyboardInterrupt:
         code = WORLD
-    except Exception as error:  # noqa: BLE001 - the last line of defence: a bug is said in one line, never a traceback
+    except Exception as error:
         if os.environ.get("FITSERVE_DEBUG"):
             raise
         language = language_of(sys.argv[1:])
-        print(texts(language).text("world", "bug", {"detail": f"{type(error).__name__}: {error}"[:200]}), file=sys.stderr)
+        print(
+            texts(language).text("world", "bug", {"detail": f"{type(error).__name__}: {error}"[:200]}), file=sys.stderr
+        )
         code = WORLD
     raise SystemExit(code)

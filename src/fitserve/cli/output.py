@@ -21,7 +21,9 @@ def check_out(out: str | None) -> None:
         raise InputError.of("out_kind_unknown", given=out, known=_FORMS)
 
 
-def write(form: dict[str, Any], view: RenderableType, as_json: bool, out: str | None, markdown: str | None = None) -> None:
+def write(
+    form: dict[str, Any], view: RenderableType, as_json: bool, out: str | None, markdown: str | None = None
+) -> None:
     """Prints an answer, and writes it to `out` when that is given; `markdown` is its own Markdown form, if it has one."""
     if out is not None:
         ending = Path(out).suffix.lower()
@@ -40,10 +42,10 @@ def _content(form: dict[str, Any], view: RenderableType, ending: str) -> str:
         return f"```text\n{text}```\n" if ending == ".md" else text
     plans = form.get("plans", [form.get("plan")])
     command = plans[0]["command"] if plans and plans[0] else None
-    text = None if command is None else command["shells"][SCRIPTS[ending]]
-    if text is None:
+    command_text = None if command is None else command["shells"][SCRIPTS[ending]]
+    if command_text is None:
         raise InputError.of("out_without_command", kind=ending)
-    return script(ending, text)
+    return script(ending, command_text)
 
 
 def save(path: Path, text: str, ending: str = "") -> None:

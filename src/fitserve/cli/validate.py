@@ -17,5 +17,11 @@ def run_validate(values: dict[str, Any], texts: Texts) -> int:
     rows = [row for case in cases for row in rows_of(case)]
     merged = scoreboard(rows, merged=True)
     markdown = scoreboard_markdown(merged, rows, texts)
-    write(scoreboard_form(scoreboard(rows), rows, texts), scoreboard_view(merged, rows, texts), bool(values.get("json")), values.get("out"), markdown)
+    write(
+        scoreboard_form(scoreboard(rows), rows, texts),
+        scoreboard_view(merged, rows, texts),
+        bool(values.get("json")),
+        values.get("out"),
+        markdown,
+    )
     return 0

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from fitserve.cli.output import check_out, write
+from fitserve.foundation.reasons import note
 from fitserve.hardware.probe.machine import this_machine
 from fitserve.models.readers.reference import read_reference
-from fitserve.foundation.reasons import note
 from fitserve.plan.answer import Answer, estimate, fit, plan
 from fitserve.plan.request import EstimateRequest, FitRequest, PlanRequest
 from fitserve.plan.world import ModelRead, World
@@ -28,7 +28,13 @@ def _read_model(text: str) -> ModelRead:
     notes = [note("part_unaccounted", part=part) for part in found.model.unaccounted]
     if found.layout_of is not None:
         notes.append(note("layout_of_base", given=text, model=found.layout_of))
-    return ModelRead(model=found.model, weight_format=found.weight_format, repository=found.repository, is_file=found.is_file, notes=tuple(notes))
+    return ModelRead(
+        model=found.model,
+        weight_format=found.weight_format,
+        repository=found.repository,
+        is_file=found.is_file,
+        notes=tuple(notes),
+    )
 
 
 def _split(values: Values) -> tuple[Values, bool, str | None]:

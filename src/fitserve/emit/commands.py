@@ -21,7 +21,14 @@ def shell_texts(command: LaunchCommand, is_native: bool) -> dict[str, str | None
     }
 
 
-SCRIPTS: Mapping[str, str] = {".sh": "bash", ".ps1": "powershell", ".bat": "cmd", ".cmd": "cmd", ".yaml": "compose", ".yml": "compose"}
+SCRIPTS: Mapping[str, str] = {
+    ".sh": "bash",
+    ".ps1": "powershell",
+    ".bat": "cmd",
+    ".cmd": "cmd",
+    ".yaml": "compose",
+    ".yml": "compose",
+}
 
 
 def script(ending: str, text: str) -> str:

@@ -24,7 +24,11 @@ def powershell(argv: Sequence[str], env: Mapping[str, str]) -> str:
 
 
 def _powershell_word(word: str, is_command: bool) -> str:
-    if _POWERSHELL_PLAIN.fullmatch(word) and not (is_command and _POWERSHELL_SPECIAL_START.match(word)) and "," not in word:
+    if (
+        _POWERSHELL_PLAIN.fullmatch(word)
+        and not (is_command and _POWERSHELL_SPECIAL_START.match(word))
+        and "," not in word
+    ):
         return word
     # Windows PowerShell and PowerShell before 7.3 drop inner double quotes on the way to a native program
     quoted = _single(word.replace('"', '\\"'))

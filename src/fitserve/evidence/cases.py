@@ -31,7 +31,9 @@ class Case:
             if key in {"log_lines", "plus_minus_bytes", "groups"}:
                 continue
             if isinstance(value, Mapping):
-                found |= {f"{key}.{inner}": number for inner, number in value.items() if isinstance(number, int | float)}
+                found |= {
+                    f"{key}.{inner}": number for inner, number in value.items() if isinstance(number, int | float)
+                }
             elif isinstance(value, int | float | str | bool):
                 found[key] = value
         return found
@@ -66,14 +68,18 @@ def _read(text: bytes, where: str) -> list[Case]:
     except (ValueError, RecursionError) as error:
         raise InputError.of("evidence_broken", where=where, detail=str(error)[:80]) from error
     if not isinstance(content, dict) or content.get("schema") != _SCHEMA or not isinstance(content.get("cases"), list):
-        raise InputError.of("evidence_broken", where=where, detail=f"no object with schema {_SCHEMA} and a list of cases")
+        raise InputError.of(
+            "evidence_broken", where=where, detail=f"no object with schema {_SCHEMA} and a list of cases"
+        )
     return [_case(item, where) for item in content["cases"]]
 
 
 def _case(item: Any, where: str) -> Case:
     is_case = isinstance(item, dict) and all(isinstance(item.get(key), str) for key in ("id", "kind"))
     if not is_case or not isinstance(item.get("given"), dict) or not isinstance(item.get("measured", {}), dict):
-        raise InputError.of("evidence_broken", where=where, detail=f"a case without id, kind, given and measured: {str(item)[:80]}")
+        raise InputError.of(
+            "evidence_broken", where=where, detail=f"a case without id, kind, given and measured: {str(item)[:80]}"
+        )
     doubt = item.get("doubt")
     return Case(
         id=item["id"], kind=item["kind"], given=item["given"], measured=item.get("measured") or {},

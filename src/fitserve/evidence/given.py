@@ -78,7 +78,9 @@ def engine_of(given: Mapping[str, Any], kind: str) -> tuple[Engine, str]:
         version = str(fork["version"] if fork else given.get("engine_version") or chosen.versions[-1])
         return chosen, chosen.parse_version(_release(version))
     except InputError as error:
-        raise unanswered("engine_not_predicted", engine=name, version=str(given.get("engine_version") or "-")) from error
+        raise unanswered(
+            "engine_not_predicted", engine=name, version=str(given.get("engine_version") or "-")
+        ) from error
 
 
 def fork_of(given: Mapping[str, Any]) -> Mapping[str, str] | None:

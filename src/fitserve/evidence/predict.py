@@ -64,7 +64,11 @@ def _kv_pool(given: Mapping[str, Any]) -> Predictions:
     """Block accounting of a pool whose size is given; the platform decides block sizes, not the memory."""
     on_cpu = given.get("platform") == "cpu"
     host = Host()
-    machine = Machine(devices=(), host=host) if on_cpu else machine_of({"gpu": "h100-sxm-80gb", "gpu_count": given.get("tp", 1)})
+    machine = (
+        Machine(devices=(), host=host)
+        if on_cpu
+        else machine_of({"gpu": "h100-sxm-80gb", "gpu_count": given.get("tp", 1)})
+    )
     assert machine is not None
     _, deployment = deployment_of({**given, "dp": 1, "pp": 1}, "vllm_kv_pool", machine)
     chosen = engine(deployment.engine)
@@ -88,13 +92,23 @@ def _layer_memory(given: Mapping[str, Any]) -> Predictions:
     found = model_of(given)
     mix = parse_format(str(given.get("weight_format") or found.weight_format or _STAND_IN)).gguf_mix or ""
     is_typed = bool(given.get("weight_format") or found.weight_format) and (is_stock(mix) or stock_mix(mix) is not None)
-    chosen, deployment = deployment_of(given if is_typed else {**given, "weight_format": _STAND_IN}, "gguf_memory", machine)
+    chosen, deployment = deployment_of(
+        given if is_typed else {**given, "weight_format": _STAND_IN}, "gguf_memory", machine
+    )
     budget = chosen.budget(deployment)
     figures: dict[str, Prediction] = dict(chosen.log_figures(deployment, budget))
     if not is_typed:
         return {name: figure for name, figure in figures.items() if not name.startswith(("model_mib", "total_mib"))}
     if is_placed:
-        blocked = [] if fork_of(given) else [r for r in chosen.blockers(deployment) if r.verdict is Verdict.NOT_SUPPORTED and r.code != "option_unknown"]
+        blocked = (
+            []
+            if fork_of(given)
+            else [
+                r
+                for r in chosen.blockers(deployment)
+                if r.verdict is Verdict.NOT_SUPPORTED and r.code != "option_unknown"
+            ]
+        )
         figures["outcome"] = "refused" if blocked else chosen.outcome(budget)
     return figures
 
@@ -120,7 +134,9 @@ def _cache(given: Mapping[str, Any]) -> Predictions:
     del found
     machine = machine_of(given) or Machine(devices=(), host=Host())
     sequences = int(given.get("sequences") or 1)
-    chosen, deployment = deployment_of({**given, "engine": given.get("engine") or kind_facts(kind)["engine"], "weight_format": None}, kind, machine)
+    chosen, deployment = deployment_of(
+        {**given, "engine": given.get("engine") or kind_facts(kind)["engine"], "weight_format": None}, kind, machine
+    )
     part = str(given.get("part") or "cache")
     return {"bytes": Interval.exact(chosen.cache_bytes(deployment, sequences, part))}
 
@@ -129,13 +145,21 @@ def _cache_of_numbers(given: Mapping[str, Any]) -> Predictions:
     """A cache described by its numbers alone: layers x KV heads x head size, keys and values."""
     numbers = given.get("architecture")
     needed = ("layers", "kv_heads", "head_dim")
-    if not isinstance(numbers, Mapping) or set(numbers) - set(needed) or not all(isinstance(numbers.get(key), int) for key in needed):
+    if (
+        not isinstance(numbers, Mapping)
+        or set(numbers) - set(needed)
+        or not all(isinstance(numbers.get(key), int) for key in needed)
+    ):
         raise unanswered("model_not_given")
     element = BYTES_PER_ELEMENT.get(str(given.get("kv_format") or "f16"))
     if element is None:
         raise unanswered("format_unknown", format=str(given.get("kv_format")))
     tokens = int(given.get("context_tokens") or 0) * int(given.get("sequences") or 1)
-    return {"bytes": Interval.exact(math.floor(tokens * numbers["layers"] * numbers["kv_heads"] * numbers["head_dim"] * 2 * element))}
+    return {
+        "bytes": Interval.exact(
+            math.floor(tokens * numbers["layers"] * numbers["kv_heads"] * numbers["head_dim"] * 2 * element)
+        )
+    }
 
 
 _KINDS: Mapping[str, Callable[[Mapping[str, Any]], Predictions]] = {

@@ -90,7 +90,10 @@ def rows_of(case: Case) -> list[Row]:
         predictions: Mapping[str, Prediction] = predict(case)
     except Unanswered as error:
         metrics = measured or {"*": None}
-        return [Row(case=case, metric=metric, predicted=None, measured=value, unanswered=error.reason) for metric, value in metrics.items()]
+        return [
+            Row(case=case, metric=metric, predicted=None, measured=value, unanswered=error.reason)
+            for metric, value in metrics.items()
+        ]
     if not measured:
         return [Row(case=case, metric=metric, predicted=value, measured=None) for metric, value in predictions.items()]
     return [_compare(case, metric, predictions.get(metric), value) for metric, value in measured.items()]
@@ -98,7 +101,13 @@ def rows_of(case: Case) -> list[Row]:
 
 def _compare(case: Case, metric: str, predicted: Prediction | None, measured: Any) -> Row:
     if predicted is None or isinstance(measured, str) != isinstance(predicted, str):
-        return Row(case=case, metric=metric, predicted=None, measured=measured, unanswered=unknown("metric_not_predicted", metric=metric))
+        return Row(
+            case=case,
+            metric=metric,
+            predicted=None,
+            measured=measured,
+            unanswered=unknown("metric_not_predicted", metric=metric),
+        )
     if isinstance(predicted, str):
         return Row(case=case, metric=metric, predicted=predicted, measured=measured, is_right=predicted == measured)
     tolerance = _tolerance(case, measured)
@@ -126,7 +135,10 @@ def scoreboard(rows: Iterable[Row], merged: bool = False) -> list[Group]:
     for row in rows:
         metric = row.metric.partition(".")[0] if merged else row.metric
         found.setdefault((row.case.doubt is not None, row.case.kind, metric), []).append(row)
-    return [Group(kind=kind, metric=metric, doubted=doubted, rows=tuple(items)) for (doubted, kind, metric), items in sorted(found.items())]
+    return [
+        Group(kind=kind, metric=metric, doubted=doubted, rows=tuple(items))
+        for (doubted, kind, metric), items in sorted(found.items())
+    ]
 
 
 def interval_or_word(value: Prediction | None) -> Any:

@@ -1,1 +1,1 @@
-"""Bytes that follow from the model alone: weights, KV of a token, state of a sequence. What an engine reserves is policy and stands in `engines`."""
+"""Bytes that follow from a model alone, before any engine has a say: weights per format and shard, the cache."""

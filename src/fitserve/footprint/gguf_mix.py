@@ -26,7 +26,19 @@ BASE_TYPES = {
 
 _LOW_BIT = {"IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M"}
 _WIDER_LOW_BIT = {"IQ2_S", "IQ2_M"}
-_EIGHT_EXPERT_OUTPUT = {"Q2_K", "IQ3_XS", "IQ3_XXS", "Q3_K_S", "Q3_K_M", "IQ4_NL", "Q4_K_S", "Q4_K_M", "IQ3_S", "IQ3_M", "IQ4_XS"}
+_EIGHT_EXPERT_OUTPUT = {
+    "Q2_K",
+    "IQ3_XS",
+    "IQ3_XXS",
+    "Q3_K_S",
+    "Q3_K_M",
+    "IQ4_NL",
+    "Q4_K_S",
+    "Q4_K_M",
+    "IQ3_S",
+    "IQ3_M",
+    "IQ4_XS",
+}
 _SEVENTY_B = {"llama", "qwen2", "deci", "olmo"}  # 80 layers make these LLM_TYPE_70B (src/models/*.cpp)
 
 
@@ -275,11 +287,15 @@ def _typed(group: TensorGroup, mix: str, facts: MixFacts, imatrix: bool) -> Iter
     if not is_quantizable(group):
         kind = unquantized_type(group)
         kind = kind if kind != "F16" or mix not in {"F32", "BF16"} else mix
-        yield TypedTensor(role=group.role, type=kind, bytes_each=type_bytes(kind, group.elements_each), layers=group.layers)
+        yield TypedTensor(
+            role=group.role, type=kind, bytes_each=type_bytes(kind, group.elements_each), layers=group.layers
+        )
         return
     by_type: dict[str, list[int]] = {}
     for layer in group.layers or (-1,):
-        by_type.setdefault(tensor_type(group, mix, facts, _position(group, mix, facts, layer), layer, imatrix), []).append(layer)
+        by_type.setdefault(
+            tensor_type(group, mix, facts, _position(group, mix, facts, layer), layer, imatrix), []
+        ).append(layer)
     for kind, layers in by_type.items():
         where = () if layers == [-1] else tuple(layers)
         yield TypedTensor(role=group.role, type=kind, bytes_each=type_bytes(kind, group.elements_each), layers=where)

@@ -12,7 +12,6 @@ from fitserve.models.formats import gguf_nominal_bits, gguf_types
 from fitserve.models.gguf_tensors import gguf_tensors
 from fitserve.models.types import LanguageModel, TensorGroup
 
-
 _PROJECTOR_SPREAD = (0.02, 0.06)  # norms and biases stay in F32
 
 
@@ -93,7 +92,9 @@ def header_bytes(model: LanguageModel) -> int:
     """Metadata and vocabulary, estimated from the number of tokens."""
     row = _facts()["header"]
     plain = model.gguf_architecture in row["without_merges"]
-    plain = plain or model.gguf_architecture == "llama" and model.vocab_size <= row["largest_llama_vocabulary_without_merges"]
+    plain = plain or (
+        model.gguf_architecture == "llama" and model.vocab_size <= row["largest_llama_vocabulary_without_merges"]
+    )
     return int(model.vocab_size * row["bytes_per_token_without_merges" if plain else "bytes_per_token"])
 
 

@@ -15,8 +15,8 @@ from fitserve.models.types import Attention, LanguageModel, TensorGroup
 _VOCABULARY = {"token_embd.weight", "output.weight", "per_layer_token_embd.weight"}
 _COPIED = (
     "attn_q_a.weight", "attn_kv_a_mqa.weight", "attn_kv.weight", "ffn_gate_inp", "exp_probs_b", "indexer", "norm", "ffn_latent",
-    "altup", "laurel", "hc_", "compressor", "ape", "rope_freqs", "rope_factors", "tid2eid", "inp_gate", "proj.weight", "per_layer",
-    "xielu", "layer_output_scale", "scalar", "ssm_f_a", "ssm_g_a", "score",
+    "altup", "laurel", "hc_", "compressor", "ape", "rope_freqs", "rope_factors", "tid2eid", "inp_gate", "proj.weight",
+    "per_layer", "xielu", "layer_output_scale", "scalar", "ssm_f_a", "ssm_g_a", "score",
 )  # fmt: skip
 _LINEAR = re.compile(
     r"(attn_(q|k|v|qkv|output|q_a|q_b|kv_a_mqa|kv|k_b|v_b|gate|output_a|output_b)|ffn_(gate|up|down)(_exps|_shexp)?"
@@ -43,7 +43,10 @@ WHOLE = Sharding()
 
 
 def weight_bytes(
-    model: LanguageModel, weight_format: WeightFormat, sharding: Sharding = WHOLE, parts: tuple[str, ...] = ("text", "vision")
+    model: LanguageModel,
+    weight_format: WeightFormat,
+    sharding: Sharding = WHOLE,
+    parts: tuple[str, ...] = ("text", "vision"),
 ) -> int:
     """Bytes of the weights of one rank; with the default sharding, of the whole model in these parts."""
     return round(_shape_bytes(model, weight_format, sharding, parts) * _stored_share(model, weight_format))
@@ -67,14 +70,20 @@ def _shape_bytes(model: LanguageModel, weight_format: WeightFormat, sharding: Sh
             continue
         count = _count_in_stage(group, sharding)
         if count:
-            size = tensor_bytes(group, weight_format, plain, kept, model.checkpoint.group_size if model.checkpoint else None)
+            size = tensor_bytes(
+                group, weight_format, plain, kept, model.checkpoint.group_size if model.checkpoint else None
+            )
             total += ceil_div(size * count, shard_count(group.role, model, sharding))
     return total
 
 
 def kept_modules(model: LanguageModel, weight_format: WeightFormat) -> tuple[str, ...]:
     """Modules that stay in 16 bit: what the checkpoint says, else what the usual recipe keeps."""
-    if model.checkpoint is not None and model.checkpoint.kept_modules and model.checkpoint.weight_format == weight_format.name:
+    if (
+        model.checkpoint is not None
+        and model.checkpoint.kept_modules
+        and model.checkpoint.weight_format == weight_format.name
+    ):
         return model.checkpoint.kept_modules
     return usually_kept(model.architecture, weight_format.name)
 
@@ -90,7 +99,11 @@ def _count_in_stage(group: TensorGroup, sharding: Sharding) -> int:
 
 
 def tensor_bytes(
-    group: TensorGroup, weight_format: WeightFormat, plain_bytes: int, kept: tuple[str, ...], group_size: int | None = None
+    group: TensorGroup,
+    weight_format: WeightFormat,
+    plain_bytes: int,
+    kept: tuple[str, ...],
+    group_size: int | None = None,
 ) -> int:
     """Bytes of one tensor of a group in this format."""
     if group.stored_bytes is not None:

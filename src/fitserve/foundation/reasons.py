@@ -6,7 +6,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TypeAlias
 
-Parameter: TypeAlias = str | int | float | bool | None | tuple[str, ...]
+Parameter: TypeAlias = str | int | float | bool | tuple[str, ...] | None
 
 
 class Severity(StrEnum):
@@ -46,7 +46,9 @@ class Reason:
     source: Source | None = None
 
 
-def _reason(code: str, severity: Severity, verdict: Verdict, source: Source | None, given: dict[str, Parameter]) -> Reason:
+def _reason(
+    code: str, severity: Severity, verdict: Verdict, source: Source | None, given: dict[str, Parameter]
+) -> Reason:
     return Reason(code=code, severity=severity, verdict=verdict, source=source, parameters=MappingProxyType(given))
 
 

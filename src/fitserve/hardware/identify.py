@@ -12,8 +12,12 @@ from fitserve.foundation.facts import load_json, load_toml
 from fitserve.foundation.units import GIB
 from fitserve.hardware.types import Accelerator
 
-_NOISE = re.compile(r"nvidia|geforce|tesla|amd|radeon|graphics|intel\(r\)|intel|\(r\)|\(tm\)|apple|generation|edition", re.IGNORECASE)
-_APPLE_WITH_MEMORY = re.compile(r"(?P<chip>(?:apple-?)?m[1-9](?:-?(?:pro|max|ultra))?|i?mac(?:-?[a-z]+)*?)-?(?P<size>\d+)gb?")
+_NOISE = re.compile(
+    r"nvidia|geforce|tesla|amd|radeon|graphics|intel\(r\)|intel|\(r\)|\(tm\)|apple|generation|edition", re.IGNORECASE
+)
+_APPLE_WITH_MEMORY = re.compile(
+    r"(?P<chip>(?:apple-?)?m[1-9](?:-?(?:pro|max|ultra))?|i?mac(?:-?[a-z]+)*?)-?(?P<size>\d+)gb?"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +122,9 @@ def _apple(text: str) -> Identified | None:
         return None
     size = int(match["size"]) * GIB
     chip = _key(match["chip"]).removeprefix("apple")
-    candidates = tuple(_spoken()["apple_machines"].get(chip, ())) or tuple(i for i in gpu_rows() if _key(i).removeprefix("apple").startswith(chip) and i.startswith("apple"))
+    candidates = tuple(_spoken()["apple_machines"].get(chip, ())) or tuple(
+        i for i in gpu_rows() if _key(i).removeprefix("apple").startswith(chip) and i.startswith("apple")
+    )
     fitting = [i for i in candidates if gpu_rows()[i]["memory_bytes"] >= size] or list(candidates)
     if not fitting:
         raise InputError.of("unknown_gpu", given=text, near=tuple(near_gpus(text)))

@@ -11,5 +11,7 @@ def checkpoint_params(model: LanguageModel, part: str | None = "text") -> int:
     return sum(
         group.elements
         for group in model.tensors
-        if (part is None or group.part == part) and not group.role.startswith("gguf:") and group.role not in _INTEGER_TABLES
+        if (part is None or group.part == part)
+        and not group.role.startswith("gguf:")
+        and group.role not in _INTEGER_TABLES
     )

@@ -74,7 +74,8 @@ def gguf_types() -> Mapping[str, Mapping[str, Any]]:
 
 
 _GGUF_NAME = re.compile(
-    r"(?:UD-)?(?:F32|F16|BF16|MXFP4(?:_MOE)?|NVFP4|TQ[12]_0|I?Q[1-9]_[A-Z0-9]+(?:_[A-Z0-9]+)*)|mmproj-.*|APEX.*|MoQ-.*|mix-.*", re.IGNORECASE
+    r"(?:UD-)?(?:F32|F16|BF16|MXFP4(?:_MOE)?|NVFP4|TQ[12]_0|I?Q[1-9]_[A-Z0-9]+(?:_[A-Z0-9]+)*)|mmproj-.*|APEX.*|MoQ-.*|mix-.*",
+    re.IGNORECASE,
 )
 _FAMILIES = {
     "f32": "plain", "bf16": "plain", "f16": "plain", "fp8": "fp8", "fp8-block": "fp8", "int8-w8a8": "int8",
@@ -95,7 +96,9 @@ def parse_format(text: str) -> WeightFormat:
             return _patterned(row, wanted.lower(), match)
     if _looks_gguf(wanted):
         name = re.sub(r"^gguf:", "", wanted, flags=re.IGNORECASE)
-        return WeightFormat(name=f"gguf:{_gguf_case(name)}", family="gguf", bits=None, source="llama.cpp v0.5.0 src/llama-quant.cpp")
+        return WeightFormat(
+            name=f"gguf:{_gguf_case(name)}", family="gguf", bits=None, source="llama.cpp v0.5.0 src/llama-quant.cpp"
+        )
     raise InputError.of("unknown_format", given=text, known=tuple(sorted(_FAMILIES)))
 
 
@@ -110,8 +113,14 @@ def _gguf_case(name: str) -> str:
 
 
 def _plain(row: Mapping[str, Any]) -> WeightFormat:
-    fields = {key: row[key] for key in ("group", "scale_bits", "zero_bits", "row_bytes", "block_bytes", "whole_model") if key in row}
-    return WeightFormat(name=row["name"], family=_FAMILIES[row["name"]], bits=row["bits"], source=row["source"], **fields)
+    fields = {
+        key: row[key]
+        for key in ("group", "scale_bits", "zero_bits", "row_bytes", "block_bytes", "whole_model")
+        if key in row
+    }
+    return WeightFormat(
+        name=row["name"], family=_FAMILIES[row["name"]], bits=row["bits"], source=row["source"], **fields
+    )
 
 
 def _patterned(row: Mapping[str, Any], text: str, match: re.Match[str]) -> WeightFormat:

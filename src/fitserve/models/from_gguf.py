@@ -69,7 +69,9 @@ class _Metadata:
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _MOST:
-            raise InputError.of("config_field_wrong", field=f"{self.architecture}.{key}", value=str(value)[:60], where=self.where)
+            raise InputError.of(
+                "config_field_wrong", field=f"{self.architecture}.{key}", value=str(value)[:60], where=self.where
+            )
         return value
 
     def flags(self, key: str) -> list[bool] | None:
@@ -136,7 +138,14 @@ def _groups(rows: Sequence[Row], count: int) -> tuple[TensorGroup, ...]:
         part = "mtp" if layer >= count else "text"
         found[(match[2] if match else row.name, row.shape, row.type, row.bytes, part)].append(layer)
     return tuple(
-        TensorGroup(role=role, shape=shape, layers=() if layers == [-1] else tuple(layers), part=part, stored_type=kind, stored_bytes=size)
+        TensorGroup(
+            role=role,
+            shape=shape,
+            layers=() if layers == [-1] else tuple(layers),
+            part=part,
+            stored_type=kind,
+            stored_bytes=size,
+        )
         for (role, shape, kind, size, part), layers in found.items()
     )
 
@@ -164,7 +173,11 @@ def _key_length(data: _Metadata, layer: int, windowed: bool = False) -> int:
 
 
 def _layer(data: _Metadata, index: int, block: Mapping[str, Row], windowed: bool) -> Layer:
-    return Layer(mixers=tuple(_mixers(data, index, block, windowed)), dense=_dense(data, index, block), experts=_experts(data, block))
+    return Layer(
+        mixers=tuple(_mixers(data, index, block, windowed)),
+        dense=_dense(data, index, block),
+        experts=_experts(data, block),
+    )
 
 
 def _mixers(data: _Metadata, index: int, block: Mapping[str, Row], windowed: bool) -> list[Mixer]:
@@ -176,11 +189,17 @@ def _mixers(data: _Metadata, index: int, block: Mapping[str, Row], windowed: boo
     elif "ssm_f_a.weight" in block:
         heads, dim = data.number("attention.head_count", layer=index), data.number("kda.head_dim")
         kernel = data.number("ssm.conv_kernel")
-        found.append(LinearAttention(kind="kda", key_heads=heads, value_heads=heads, key_dim=dim, value_dim=dim, conv_kernel=kernel))
+        found.append(
+            LinearAttention(
+                kind="kda", key_heads=heads, value_heads=heads, key_dim=dim, value_dim=dim, conv_kernel=kernel
+            )
+        )
     elif any(role.startswith("ssm_") for role in block):
         found.append(_state(data, block))
     if "shortconv.conv.weight" in block:
-        found.append(ShortConvolution(kernel=data.number("shortconv.l_cache"), channels=data.number("embedding_length")))
+        found.append(
+            ShortConvolution(kernel=data.number("shortconv.l_cache"), channels=data.number("embedding_length"))
+        )
     is_softmax = "attn_q.weight" in block or "attn_qkv.weight" in block
     if is_softmax and not any(isinstance(m, LatentAttention | CompressedAttention | LinearAttention) for m in found):
         found.append(_attention(data, index, block, windowed))
@@ -196,12 +215,23 @@ def _attention(data: _Metadata, index: int, block: Mapping[str, Row], windowed: 
     heads = data.number("attention.head_count", layer=index)
     kv_heads = data.number("attention.head_count_kv", heads, index)
     if data.architecture == "minimax-01" and "attn_gate.weight" in block:
-        return LinearAttention(kind="lightning", key_heads=heads, value_heads=heads, key_dim=key_dim, value_dim=key_dim, conv_kernel=1)
+        return LinearAttention(
+            kind="lightning", key_heads=heads, value_heads=heads, key_dim=key_dim, value_dim=key_dim, conv_kernel=1
+        )
     if min(key_dim, value_dim, heads, kv_heads) < 1:
-        raise InputError.of("config_field_wrong", field="attention.head_count", value=f"{heads}/{kv_heads} x {key_dim}", where=data.where)
+        raise InputError.of(
+            "config_field_wrong",
+            field="attention.head_count",
+            value=f"{heads}/{kv_heads} x {key_dim}",
+            where=data.where,
+        )
     known = load_toml("fitserve.models", "gguf_files.toml")["windows"].get(data.architecture, {})
     window = data.number("attention.sliding_window", known.get("window_tokens", 0)) if windowed else 0
-    owners = data.number("block_count") - data.number("nextn_predict_layers", 0) - data.number("attention.shared_kv_layers", 0)
+    owners = (
+        data.number("block_count")
+        - data.number("nextn_predict_layers", 0)
+        - data.number("attention.shared_kv_layers", 0)
+    )
     return Attention(
         query_heads=heads,
         kv_heads=kv_heads,
@@ -263,12 +293,23 @@ def _state(data: _Metadata, block: Mapping[str, Row]) -> Mixer:
     groups, heads = data.number("ssm.group_count", 0), data.number("ssm.time_step_rank", 0)
     if data.architecture in _DELTA:
         return LinearAttention(
-            kind="gated_delta", key_heads=groups, value_heads=heads, key_dim=state, value_dim=inner // max(1, heads), conv_kernel=kernel
+            kind="gated_delta",
+            key_heads=groups,
+            value_heads=heads,
+            key_dim=state,
+            value_dim=inner // max(1, heads),
+            conv_kernel=kernel,
         )
     if "ssm_x.weight" in block:
         return StateSpace(generation=1, inner=inner, state=state, conv_kernel=kernel, dt_rank=heads)
     return StateSpace(
-        generation=2, inner=inner, state=state, conv_kernel=kernel, groups=groups, heads=heads, gated_norm="ssm_norm.weight" in block
+        generation=2,
+        inner=inner,
+        state=state,
+        conv_kernel=kernel,
+        groups=groups,
+        heads=heads,
+        gated_norm="ssm_norm.weight" in block,
     )
 
 

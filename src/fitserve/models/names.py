@@ -42,7 +42,9 @@ _ACTIVE = re.compile(r"a\d+(?:\.\d+)?b")
 _ALTERED = re.compile(r"reap|ream|prune|moe-dark|frankenmerge|draft|(?<![a-z0-9])\d*x\d", re.IGNORECASE)
 """Words of derivatives whose layout is not that of their base: pruned experts, stacked layers, experts put together."""
 _GENERIC = {"instruct", "chat", "it", "hf", "base", "model", "v1"}
-_LLAMA_BENCH = re.compile(r"(?P<architecture>[\w.\-]+)(?: [\d.]+[BMK](?:\.A[\d.]+B)?)?, (?P<billions>[\d.]+) B parameters")
+_LLAMA_BENCH = re.compile(
+    r"(?P<architecture>[\w.\-]+)(?: [\d.]+[BMK](?:\.A[\d.]+B)?)?, (?P<billions>[\d.]+) B parameters"
+)
 _SAME_COUNT = 0.005  # llama-bench prints two decimals, and converted files split some tensors
 
 
@@ -54,9 +56,13 @@ def _plain(text: str) -> str:
 def _by_plain() -> Mapping[str, str]:
     """Names without punctuation. Where two models collide, the instruct one is what people mean."""
     table: dict[str, str] = {}
-    for name, model_id in [*((a, i) for a, i in aliases().items()), *((i, i) for i in rows()), *((i.split("/")[-1], i) for i in rows())]:
+    for name, model_id in [
+        *((a, i) for a, i in aliases().items()),
+        *((i, i) for i in rows()),
+        *((i.split("/")[-1], i) for i in rows()),
+    ]:
         key = _plain(name)
-        if key not in table or _is_chat(model_id) and not _is_chat(table[key]):
+        if key not in table or (_is_chat(model_id) and not _is_chat(table[key])):
             table[key] = model_id
     return table
 
@@ -137,9 +143,10 @@ def _known_tokens() -> tuple[tuple[frozenset[str], str], ...]:
     for name, model_id in [*((i.split("/")[-1], i) for i in rows()), *aliases().items()]:
         tokens = frozenset(_tokens(name.split("/")[-1])) - _GENERIC
         has_family = any(re.search(r"[a-z가-힣]{3}", token) for token in tokens)
-        if has_family and any(_SIZE.fullmatch(token) for token in tokens):
-            if tokens not in found or _is_chat(model_id) and not _is_chat(found[tokens]):
-                found[tokens] = model_id
+        is_sized = any(_SIZE.fullmatch(token) for token in tokens)
+        is_better = tokens not in found or (_is_chat(model_id) and not _is_chat(found[tokens]))
+        if has_family and is_sized and is_better:
+            found[tokens] = model_id
     return tuple(found.items())
 
 
@@ -167,7 +174,11 @@ def _by_count(name: str) -> ResolvedName | None:
     wanted = float(match["billions"]) * 1e9
     for model_id, row in rows().items():
         total = row["total_params"]
-        if row["quantized_from"] or not total or abs(total - (row["vision_params"] or 0) - (row["mtp_params"] or 0) - wanted) > _SAME_COUNT * wanted:
+        if (
+            row["quantized_from"]
+            or not total
+            or abs(total - (row["vision_params"] or 0) - (row["mtp_params"] or 0) - wanted) > _SAME_COUNT * wanted
+        ):
             continue
         if catalog_model(model_id).gguf_architecture == match["architecture"]:
             return ResolvedName(id=model_id, variant_of=True)

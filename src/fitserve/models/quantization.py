@@ -8,7 +8,13 @@ from typing import Any
 
 from fitserve.models.types import QuantizedCheckpoint
 
-_MODELOPT = {"FP8": "fp8", "NVFP4": "nvfp4", "W4A16_AWQ": "awq-4bit", "MXFP8": "fp8", "FP8_PER_CHANNEL_PER_TOKEN": "fp8"}
+_MODELOPT = {
+    "FP8": "fp8",
+    "NVFP4": "nvfp4",
+    "W4A16_AWQ": "awq-4bit",
+    "MXFP8": "fp8",
+    "FP8_PER_CHANNEL_PER_TOKEN": "fp8",
+}
 _KV = {"fp8": "fp8", "FP8": "fp8", "NVFP4": "nvfp4"}
 
 
@@ -18,7 +24,10 @@ def read_quantization(config: Mapping[str, Any]) -> QuantizedCheckpoint | None:
     if not isinstance(given, Mapping) or not given:
         return None
     inner = given.get("hf_quant_config")
-    details: dict[str, Any] = {**(inner if isinstance(inner, Mapping) else {}), **{k: v for k, v in given.items() if v is not None}}
+    details: dict[str, Any] = {
+        **(inner if isinstance(inner, Mapping) else {}),
+        **{k: v for k, v in given.items() if v is not None},
+    }
     return QuantizedCheckpoint(
         weight_format=_format(details, config),
         kept_modules=_kept(details),

@@ -62,7 +62,15 @@ def estimate(request: EstimateRequest, world: World) -> Answer:
         judged = with_least_offload(engine(deployment.engine), deployment, evaluate) or judged
     if not judged.fits:
         chosen = engine(deployment.engine)
-        siblings = list(candidates(chosen, deployment.engine_version, read.model, resolved.machine, replace(resolved.wishes, weight_format=None)))
+        siblings = list(
+            candidates(
+                chosen,
+                deployment.engine_version,
+                read.model,
+                resolved.machine,
+                replace(resolved.wishes, weight_format=None),
+            )
+        )
         judged = replace(judged, fixes=nearest_fixes(judged, siblings, evaluate))
         return Answer(request=request, rejected=(judged,), notes=(*resolved.notes, *notes))
     return Answer(request=request, plans=(judged,), notes=(*resolved.notes, *notes))
@@ -73,7 +81,9 @@ def _fixed(read: ModelRead, resolved: Resolved) -> tuple[Deployment, bool, list[
     wishes, notes = resolved.wishes, []
     chosen, version = wishes.engines[0]
     if len(wishes.engines) > 1:
-        chosen, version = next(((e, v) for e, v in wishes.engines if _suits(e, v, read.model, resolved)), wishes.engines[0])
+        chosen, version = next(
+            ((e, v) for e, v in wishes.engines if _suits(e, v, read.model, resolved)), wishes.engines[0]
+        )
         notes.append(note("engine_assumed", engine=chosen.id, version=version))
     listed = list(deployments(chosen, version, read.model, resolved.machine, resolved.workload, wishes))
     if not listed:
@@ -100,7 +110,9 @@ def fit(request: FitRequest, world: World) -> Answer:
     rejected: list[Evaluated] = []
     for model_id in _wanted(request.family):
         try:
-            best = best_of_model(catalog_model(model_id), resolved.machine, resolved.workload, resolved.wishes, evaluate)
+            best = best_of_model(
+                catalog_model(model_id), resolved.machine, resolved.workload, resolved.wishes, evaluate
+            )
         except FitserveError:
             continue
         if best is not None:

@@ -13,7 +13,7 @@ _MOST_COUNT = 2**20
 
 
 def _wrong(code: str, value: object, **context: Any) -> PydanticCustomError:
-    return PydanticCustomError(code, code, {"given": str(value)[:80], **context})  # type: ignore[arg-type]
+    return PydanticCustomError(code, code, {"given": str(value)[:80], **context})
 
 
 def _tokens(value: object) -> int:

@@ -56,7 +56,9 @@ def _once(notes: list[Reason]) -> list[Reason]:
 
 def _this_machine(request: HardwareRequest, world: World) -> tuple[Machine, tuple[Reason, ...]]:
     found = world.this_machine()
-    host = Host(os=request.os or found.host.os, ram_bytes=request.ram or found.host.ram_bytes, cpu_name=found.host.cpu_name)
+    host = Host(
+        os=request.os or found.host.os, ram_bytes=request.ram or found.host.ram_bytes, cpu_name=found.host.cpu_name
+    )
     gpus = ", ".join(f"{count} x {gpu}" for gpu, count in found.counts)
     seen = note("this_machine", gpus=gpus or "-", ram_bytes=host.ram_bytes or 0)
     return Machine(devices=found.devices, host=host), (seen,)

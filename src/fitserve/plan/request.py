@@ -29,7 +29,14 @@ def _problem(error: Any) -> Problem:
     flag = "--" + str(error["loc"][0]).replace("_", "-") if error["loc"] else ""
     context = error.get("ctx") or {}
     if error["type"] == "literal_error":
-        return Problem("choice_wrong", (("flag", flag), ("given", str(error["input"])[:80]), ("choices", str(context["expected"]).replace("'", ""))))
+        return Problem(
+            "choice_wrong",
+            (
+                ("flag", flag),
+                ("given", str(error["input"])[:80]),
+                ("choices", str(context["expected"]).replace("'", "")),
+            ),
+        )
     if error["type"] == "extra_forbidden":
         return Problem("flag_unknown", (("flag", flag),))
     if error["type"] == "missing":

@@ -60,7 +60,15 @@ def resolve_plan(request: PlanRequest, world: World) -> tuple[ModelRead, Resolve
         problems.attempt(lambda: _check_devices(request, rest.machine))
     problems.stop()
     assert read is not None and rest is not None
-    wishes = replace(rest.wishes, weight_format=weight_format, repository=read.repository, tp=request.tp, pp=request.pp, ep=request.ep, dp=request.dp)
+    wishes = replace(
+        rest.wishes,
+        weight_format=weight_format,
+        repository=read.repository,
+        tp=request.tp,
+        pp=request.pp,
+        ep=request.ep,
+        dp=request.dp,
+    )
     return read, replace(rest, wishes=wishes, notes=(*read.notes, *rest.notes))
 
 
@@ -75,7 +83,11 @@ def resolve_hardware(request: HardwareRequest, world: World, model: LanguageMode
     problems.stop()
     assert found is not None and engines is not None and work is not None and options is not None
     wishes = Wishes(
-        engines=engines, weight_format=weight_format, kv_format=request.kv_format, offload=request.offload, options=MappingProxyType(options)
+        engines=engines,
+        weight_format=weight_format,
+        kv_format=request.kv_format,
+        offload=request.offload,
+        options=MappingProxyType(options),
     )
     return Resolved(machine=found[0], workload=work[0], wishes=wishes, notes=(*found[1], *work[1]))
 
@@ -85,7 +97,11 @@ def _weight_format(request: PlanRequest, read: ModelRead | None) -> WeightFormat
     if read is None:
         return None
     checkpoint = read.model.checkpoint
-    fixed = checkpoint.weight_format if checkpoint is not None and (read.model.base_id is not None or read.is_file) else None
+    fixed = (
+        checkpoint.weight_format
+        if checkpoint is not None and (read.model.base_id is not None or read.is_file)
+        else None
+    )
     if request.format is None:
         return parse_format(read.weight_format) if read.weight_format else None
     try:
@@ -93,7 +109,13 @@ def _weight_format(request: PlanRequest, read: ModelRead | None) -> WeightFormat
     except InputError:
         return None  # resolve_hardware reports it
     if fixed is not None and asked.name != fixed:
-        raise InputError.of("format_fixed_by_repository", model=read.model.id, has=fixed, given=asked.name, base=read.model.base_id or "-")
+        raise InputError.of(
+            "format_fixed_by_repository",
+            model=read.model.id,
+            has=fixed,
+            given=asked.name,
+            base=read.model.base_id or "-",
+        )
     return asked
 
 
@@ -125,7 +147,9 @@ def _workload(request: HardwareRequest, model: LanguageModel | None) -> tuple[Wo
         context = max(sum(parts), min(usual.context_tokens, limit or usual.context_tokens))
         notes = (note("context_assumed", context_tokens=context, use=request.use),)
     if limit is not None and context > limit:
-        raise InputError.of("context_beyond_model", context_tokens=context, limit_tokens=limit, model=model.id if model else "-")
+        raise InputError.of(
+            "context_beyond_model", context_tokens=context, limit_tokens=limit, model=model.id if model else "-"
+        )
     work = Workload(
         context_tokens=context, concurrent_requests=request.concurrency or usual.concurrent_requests,
         prompt_tokens=request.prompt_tokens, output_tokens=request.output_tokens, use=request.use,

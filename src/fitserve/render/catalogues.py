@@ -15,7 +15,15 @@ from fitserve.render.texts import Texts
 def models_view(rows: Sequence[Mapping[str, Any]], texts: Texts) -> RenderableType:
     """One row a model."""
     label = texts.label
-    table = table_of(label("model"), label("family"), f">{label('params')}", f">{label('active')}", f">{label('context')}", label("format"), label("released"))
+    table = table_of(
+        label("model"),
+        label("family"),
+        f">{label('params')}",
+        f">{label('active')}",
+        f">{label('context')}",
+        label("format"),
+        label("released"),
+    )
     for row in rows:
         model = catalog_model(row["id"])
         total, active = row["total_params"], row["active_params"]
@@ -30,7 +38,9 @@ def models_view(rows: Sequence[Mapping[str, Any]], texts: Texts) -> RenderableTy
 def gpus_view(rows: Sequence[Mapping[str, Any]], texts: Texts) -> RenderableType:
     """One row a device."""
     label = texts.label
-    table = table_of(label("gpu"), label("vendor"), f">{label('device_memory')}", label("capability"), f">{label('bandwidth')}")
+    table = table_of(
+        label("gpu"), label("vendor"), f">{label('device_memory')}", label("capability"), f">{label('bandwidth')}"
+    )
     for row in rows:
         bandwidth = row["bandwidth_bytes_per_s"]
         capability = row["compute_capability"] or row["gfx"] or row["metal_family"] or "?"

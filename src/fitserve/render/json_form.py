@@ -27,7 +27,9 @@ def reason_form(reason: Reason, texts: Texts) -> dict[str, Any]:
     return {
         "code": reason.code,
         "severity": str(reason.severity),
-        "parameters": {key: list(value) if isinstance(value, tuple) else value for key, value in reason.parameters.items()},
+        "parameters": {
+            key: list(value) if isinstance(value, tuple) else value for key, value in reason.parameters.items()
+        },
         "text": texts.reason(reason),
         "source": None if source is None else {"kind": source.kind, "ref": source.ref, "checked": source.checked},
     }
@@ -80,12 +82,16 @@ def memory_form(budget: MemoryBudget) -> dict[str, Any]:
                 "capacity_bytes": device.accelerator.memory_bytes,
                 "usable_bytes": device.usable_bytes,
                 "used_bytes": device.used_bytes,
-                "items": [{"code": item.code, "bytes": item.likely_bytes, "basis": item.basis.kind} for item in device.items],
+                "items": [
+                    {"code": item.code, "bytes": item.likely_bytes, "basis": item.basis.kind} for item in device.items
+                ],
             }
             for device in budget.devices
         ],
         "host_bytes": budget.host_bytes,
-        "host_items": [{"code": item.code, "bytes": item.likely_bytes, "basis": item.basis.kind} for item in budget.host_items],
+        "host_items": [
+            {"code": item.code, "bytes": item.likely_bytes, "basis": item.basis.kind} for item in budget.host_items
+        ],
         "weights_bytes": budget.weights_bytes,
         "kv_format": budget.kv.format,
         "kv_bytes_per_token": budget.kv.bytes_per_token,
@@ -142,7 +148,11 @@ def plan_form(item: Evaluated, texts: Texts) -> dict[str, Any]:
     deployment, budget = item.deployment, item.budget
     command = launch_command(item)
     native = deployment.machine.host.os in engine(deployment.engine).native_os
-    bases = [] if budget is None else [*(i.basis for d in budget.devices for i in d.items), *(i.basis for i in budget.host_items)]
+    bases = (
+        []
+        if budget is None
+        else [*(i.basis for d in budget.devices for i in d.items), *(i.basis for i in budget.host_items)]
+    )
     return {
         "deployment": deployment_form(item),
         "verdict": str(item.verdict),

@@ -1,6 +1,13 @@
 """Korean particles that depend on how the word before them ends when it is read aloud."""
 
-_PAIRS = {"은": ("은", "는"), "이": ("이", "가"), "을": ("을", "를"), "과": ("과", "와"), "으로": ("으로", "로"), "이라": ("이라", "라")}
+_PAIRS = {
+    "은": ("은", "는"),
+    "이": ("이", "가"),
+    "을": ("을", "를"),
+    "과": ("과", "와"),
+    "으로": ("으로", "로"),
+    "이라": ("이라", "라"),
+}
 _DIGITS_CLOSED = set("013678")  # 영 일 삼 육 칠 팔
 _DIGITS_L = set("178")  # 일 칠 팔
 _CAPITALS_CLOSED = set("LMNR")  # 엘 엠 엔 알

@@ -54,9 +54,16 @@ def scoreboard_form(groups: Sequence[Group], rows: Sequence[Row], texts: Texts) 
 
 def _cells(group: Group) -> list[str]:
     return [
-        group.kind, group.metric, str(group.cases), str(group.answered), percent_text(group.median_abs_pct), percent_text(group.p90_abs_pct),
-        percent_text(group.bias_pct), percent_text(group.right_pct), percent_text(group.inside_interval_pct),
-    ]  # fmt: skip
+        group.kind,
+        group.metric,
+        str(group.cases),
+        str(group.answered),
+        percent_text(group.median_abs_pct),
+        percent_text(group.p90_abs_pct),
+        percent_text(group.bias_pct),
+        percent_text(group.right_pct),
+        percent_text(group.inside_interval_pct),
+    ]
 
 
 def _headings(texts: Texts) -> list[str]:
@@ -65,11 +72,15 @@ def _headings(texts: Texts) -> list[str]:
 
 def unanswered_counts(rows: Iterable[Row], texts: Texts) -> list[tuple[int, str]]:
     """How many measured figures have no prediction, by reason."""
-    found = Counter(texts.reason(row.unanswered) for row in rows if row.unanswered is not None and row.measured is not None)
+    found = Counter(
+        texts.reason(row.unanswered) for row in rows if row.unanswered is not None and row.measured is not None
+    )
     return [(count, text) for text, count in found.most_common()]
 
 
-def scoreboard_view(groups: Sequence[Group], rows: Sequence[Row], texts: Texts, most_reasons: int = 12) -> RenderableType:
+def scoreboard_view(
+    groups: Sequence[Group], rows: Sequence[Row], texts: Texts, most_reasons: int = 12
+) -> RenderableType:
     """Tables of the headline, the doubted rows, and what was not answered."""
     parts: list[RenderableType] = []
     for doubted in (False, True):

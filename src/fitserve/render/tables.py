@@ -28,7 +28,9 @@ def table_of(*columns: str) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for column in columns:
         numeric = column.startswith(">")
-        table.add_column(column.removeprefix(">"), justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
+        table.add_column(
+            column.removeprefix(">"), justify="right" if numeric else "left", overflow="fold", no_wrap=numeric
+        )
     return table
 
 
@@ -66,15 +68,28 @@ def estimate_view(answer: Answer, texts: Texts) -> RenderableType:
 def fit_view(answer: Answer, texts: Texts, limit: int) -> RenderableType:
     """The answer of `fit`: one row a model."""
     label = texts.label
-    table = table_of(label("model"), f">{label('params')}", label("engine"), label("format"), label("quality"), f">{label('memory_used')}", f">{label('longest')}")
+    table = table_of(
+        label("model"),
+        f">{label('params')}",
+        label("engine"),
+        label("format"),
+        label("quality"),
+        f">{label('memory_used')}",
+        f">{label('longest')}",
+    )
     for item in answer.plans[:limit]:
         deployment, budget = item.deployment, item.budget
         if budget is not None:
             used = sum(device.used_bytes for device in budget.devices) or budget.host_bytes
             table.add_row(
-                deployment.model.id, params_text(deployment.model.params()), value_text("engine", deployment.engine), deployment.weight_format.name,
-                _quality(item, texts), bytes_text(used), count_text(budget.kv.max_context_tokens),
-            )  # fmt: skip
+                deployment.model.id,
+                params_text(deployment.model.params()),
+                value_text("engine", deployment.engine),
+                deployment.weight_format.name,
+                _quality(item, texts),
+                bytes_text(used),
+                count_text(budget.kv.max_context_tokens),
+            )
     count, total = len(answer.plans), len(answer.plans) + len(answer.rejected)
     parts: list[RenderableType] = [table, Text(label("fit_count", count=count, total=total), style="bold")]
     if count > limit:
@@ -88,7 +103,10 @@ def _title(answer: Answer) -> Text:
         return Text("")
     deployment = first.deployment
     gpus = " + ".join(f"{count} x {gpu}" for gpu, count in deployment.machine.counts) or "CPU"
-    return Text(f"{deployment.model.id} · {gpus} · {count_text(deployment.context_tokens)} × {deployment.concurrent_requests}", style="bold")
+    return Text(
+        f"{deployment.model.id} · {gpus} · {count_text(deployment.context_tokens)} × {deployment.concurrent_requests}",
+        style="bold",
+    )
 
 
 def _one_per_format(plans: tuple[Evaluated, ...]) -> list[Evaluated]:
@@ -101,14 +119,29 @@ def _one_per_format(plans: tuple[Evaluated, ...]) -> list[Evaluated]:
 
 def _plans(plans: list[Evaluated], texts: Texts) -> Table:
     label = texts.label
-    table = table_of(f">{label('rank')}", label("engine"), label("format"), label("quality"), label("split"), f">{label('total')}", f">{label('longest')}", f">{label('at_once')}")
+    table = table_of(
+        f">{label('rank')}",
+        label("engine"),
+        label("format"),
+        label("quality"),
+        label("split"),
+        f">{label('total')}",
+        f">{label('longest')}",
+        f">{label('at_once')}",
+    )
     for rank, item in enumerate(plans, start=1):
         deployment, budget = item.deployment, item.budget
         if budget is not None:
             table.add_row(
-                str(rank), value_text("engine", deployment.engine), deployment.weight_format.name, _quality(item, texts), _split(item, texts),
-                bytes_text(budget.total_bytes.likely), count_text(budget.kv.max_context_tokens), count_text(budget.kv.max_concurrency),
-            )  # fmt: skip
+                str(rank),
+                value_text("engine", deployment.engine),
+                deployment.weight_format.name,
+                _quality(item, texts),
+                _split(item, texts),
+                bytes_text(budget.total_bytes.likely),
+                count_text(budget.kv.max_context_tokens),
+                count_text(budget.kv.max_concurrency),
+            )
     return table
 
 
@@ -119,7 +152,11 @@ def _quality(item: Evaluated, texts: Texts) -> str:
 
 def _split(item: Evaluated, texts: Texts) -> str:
     deployment = item.deployment
-    text = parallel_text(deployment.tp, deployment.pp) if deployment.device_count > 1 else f"{min(1, len(deployment.machine.devices))} GPU"
+    text = (
+        parallel_text(deployment.tp, deployment.pp)
+        if deployment.device_count > 1
+        else f"{min(1, len(deployment.machine.devices))} GPU"
+    )
     if not deployment.machine.devices:
         text = "CPU"
     if deployment.offload_layers:
@@ -132,7 +169,13 @@ def _best(item: Evaluated, texts: Texts) -> list[RenderableType]:
     deployment, budget = item.deployment, item.budget
     parts: list[RenderableType] = []
     if budget is not None:
-        heading = texts.label("budget", rank=1, engine=deployment.engine, version=deployment.engine_version, format=deployment.weight_format.name)
+        heading = texts.label(
+            "budget",
+            rank=1,
+            engine=deployment.engine,
+            version=deployment.engine_version,
+            format=deployment.weight_format.name,
+        )
         parts += [Text(heading, style="bold"), _budget(item, texts)]
         total = budget.total_bytes
         parts.append(Text("  " + texts.label("interval", low_bytes=total.low, high_bytes=total.high), style="dim"))
@@ -142,7 +185,10 @@ def _best(item: Evaluated, texts: Texts) -> list[RenderableType]:
         native = deployment.machine.host.os in engine(deployment.engine).native_os
         shell = "powershell" if deployment.machine.host.os == "windows" else "bash"
         text = shell_texts(command, native)[shell] or ""
-        parts += [Text(texts.label("command", shell=shell), style="bold"), Padding(Text(text, no_wrap=True, overflow="ignore"), (0, 0, 0, 2))]
+        parts += [
+            Text(texts.label("command", shell=shell), style="bold"),
+            Padding(Text(text, no_wrap=True, overflow="ignore"), (0, 0, 0, 2)),
+        ]
         parts.append(Text("  " + texts.label("others"), style="dim"))
         parts.append(Text(""))
     return parts
@@ -158,13 +204,20 @@ def _budget(item: Evaluated, texts: Texts) -> Table:
         device = devices[0]
         table.add_row(Text(title, style="bold"), "")
         _items(table, device.items, texts)
-        table.add_row(texts.label("usable", capacity_bytes=device.accelerator.memory_bytes), bytes_text(device.usable_bytes))
+        table.add_row(
+            texts.label("usable", capacity_bytes=device.accelerator.memory_bytes), bytes_text(device.usable_bytes)
+        )
         table.add_row(texts.label("free"), bytes_text(device.usable_bytes - device.used_bytes))
     if budget.host_items:
         table.add_row(Text(texts.label("host"), style="bold"), bytes_text(budget.host_bytes))
         _items(table, budget.host_items, texts)
     kv, deployment = budget.kv, item.deployment
-    per_token = texts.label("kv_per_token", bytes=kv.bytes_per_token, context_bytes=kv.bytes_at_context, context_tokens=deployment.context_tokens)
+    per_token = texts.label(
+        "kv_per_token",
+        bytes=kv.bytes_per_token,
+        context_bytes=kv.bytes_at_context,
+        context_tokens=deployment.context_tokens,
+    )
     table.add_row(f"{texts.label('kv')} ({kv.format}): {per_token}", "")
     return table
 
@@ -178,13 +231,24 @@ def _alike(devices: tuple[DeviceBudget, ...], texts: Texts) -> list[tuple[str, l
     """Devices with the same budget are shown once."""
     groups: dict[tuple[object, ...], list[DeviceBudget]] = {}
     for device in devices:
-        key = (device.accelerator.id, device.usable_bytes, tuple((item.code, item.likely_bytes) for item in device.items))
+        key = (
+            device.accelerator.id,
+            device.usable_bytes,
+            tuple((item.code, item.likely_bytes) for item in device.items),
+        )
         groups.setdefault(key, []).append(device)
     titled = []
     for group in groups.values():
         gpu = group[0].accelerator.id
         many = len(group) > 1
-        titled.append((texts.label("devices_equal", count=len(group), gpu=gpu) if many else texts.label("device", device=group[0].device, gpu=gpu), group))
+        titled.append(
+            (
+                texts.label("devices_equal", count=len(group), gpu=gpu)
+                if many
+                else texts.label("device", device=group[0].device, gpu=gpu),
+                group,
+            )
+        )
     return titled
 
 
@@ -199,16 +263,22 @@ def _rejected(items: tuple[Evaluated, ...], texts: Texts) -> Table:
         blockers = [texts.reason(reason) for reason in item.reasons if reason.severity is not Severity.NOTE]
         fixes = [fix_text(fix, texts) for fix in item.fixes]
         table.add_row(
-            value_text("engine", item.deployment.engine), item.deployment.weight_format.name, texts.text("verdict", str(item.verdict)),
-            "\n".join(blockers), "\n".join(f"• {fix}" for fix in fixes),
-        )  # fmt: skip
+            value_text("engine", item.deployment.engine),
+            item.deployment.weight_format.name,
+            texts.text("verdict", str(item.verdict)),
+            "\n".join(blockers),
+            "\n".join(f"• {fix}" for fix in fixes),
+        )
     return table
 
 
 def _notes(notes: tuple[Reason, ...], texts: Texts) -> list[RenderableType]:
     if not notes:
         return []
-    return [Text(texts.label("notes"), style="bold"), *(Text(f"  · {texts.reason(note)}", style="dim") for note in notes)]
+    return [
+        Text(texts.label("notes"), style="bold"),
+        *(Text(f"  · {texts.reason(note)}", style="dim") for note in notes),
+    ]
 
 
 _FILE_COLUMNS = 110

@@ -8,8 +8,8 @@ from importlib.resources import files
 from typing import Any
 
 from fitserve.engines.registry import ENGINES
-from fitserve.foundation.facts import load_toml
 from fitserve.foundation.errors import InputError, Problem, WorldError
+from fitserve.foundation.facts import load_toml
 from fitserve.foundation.reasons import Reason
 from fitserve.render.human import bytes_text, count_text
 from fitserve.render.particles import with_particle

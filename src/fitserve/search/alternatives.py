@@ -29,7 +29,12 @@ def is_chat(row: Mapping[str, Any]) -> bool:
 
 
 def best_of_model(
-    model: LanguageModel, machine: Machine, workload: Workload, wishes: Wishes, evaluate: Evaluator, fewest_bits: float = 0.0
+    model: LanguageModel,
+    machine: Machine,
+    workload: Workload,
+    wishes: Wishes,
+    evaluate: Evaluator,
+    fewest_bits: float = 0.0,
 ) -> Evaluated | None:
     """The best plan of a model, formats tried from the widest down; without a plan, the candidate nearest to fitting."""
     length = min(workload.context_tokens, model.max_context_tokens)
@@ -45,7 +50,14 @@ def best_of_model(
 
 
 def _widest(
-    engine: Engine, version: str, model: LanguageModel, machine: Machine, workload: Workload, wishes: Wishes, evaluate: Evaluator, fewest_bits: float
+    engine: Engine,
+    version: str,
+    model: LanguageModel,
+    machine: Machine,
+    workload: Workload,
+    wishes: Wishes,
+    evaluate: Evaluator,
+    fewest_bits: float,
 ) -> Evaluated | None:
     """The best plan of the best quality class in which anything fits; else the candidate nearest to fitting."""
     closest: Evaluated | None = None
@@ -58,7 +70,11 @@ def _widest(
         judged: list[Evaluated] = []
         for offered in formats:
             chosen = replace(wishes, weight_format=offered)
-            judged += [evaluate(d, made) for d, made in deployments(engine, version, model, machine, workload, chosen) if _is_whole(d, machine)]
+            judged += [
+                evaluate(d, made)
+                for d, made in deployments(engine, version, model, machine, workload, chosen)
+                if _is_whole(d, machine)
+            ]
         fitting = [item for item in judged if item.fits]
         if fitting:
             return min(fitting, key=rank_key)
@@ -71,7 +87,9 @@ def _is_whole(deployment: Deployment, machine: Machine) -> bool:
     return deployment.device_count in {1, len(machine.devices)}
 
 
-def other_model(model: LanguageModel, machine: Machine, workload: Workload, wishes: Wishes, evaluate: Evaluator) -> Fix | None:
+def other_model(
+    model: LanguageModel, machine: Machine, workload: Workload, wishes: Wishes, evaluate: Evaluator
+) -> Fix | None:
     """The largest chat model below this one that fits: of the same family if there is one."""
     free = replace(wishes, weight_format=None)
     for row in _smaller(model):
@@ -80,7 +98,11 @@ def other_model(model: LanguageModel, machine: Machine, workload: Workload, wish
         except FitserveError:
             continue
         if found is not None and found.fits:
-            change: dict[str, str | int] = {"model": row["id"], "engine": found.deployment.engine, "format": found.deployment.weight_format.name}
+            change: dict[str, str | int] = {
+                "model": row["id"],
+                "engine": found.deployment.engine,
+                "format": found.deployment.weight_format.name,
+            }
             return Fix(knob="model", change=change, result=found, instead_of=model.id)
     return None
 
@@ -88,7 +110,11 @@ def other_model(model: LanguageModel, machine: Machine, workload: Workload, wish
 def _smaller(model: LanguageModel) -> Iterator[Mapping[str, Any]]:
     own = model.params()
     family = rows()[model.id]["family"] if model.id in rows() else None
-    chats = [row for row in rows().values() if is_chat(row) and row["total_params"] and row["total_params"] < own and _is_current(row, family)]
+    chats = [
+        row
+        for row in rows().values()
+        if is_chat(row) and row["total_params"] and row["total_params"] < own and _is_current(row, family)
+    ]
     chats.sort(key=lambda row: (row["family"] != family, -row["total_params"]))
     # a step of a tenth in size between two tries, so that a few tries reach down to the smallest machines
     tried, last = 0, float("inf")

@@ -11,7 +11,9 @@ from fitserve.search.wishes import Wishes
 from fitserve.workload.types import Workload
 
 
-def candidates(engine: Engine, version: str, model: LanguageModel, machine: Machine, wishes: Wishes) -> tuple[Candidate, ...]:
+def candidates(
+    engine: Engine, version: str, model: LanguageModel, machine: Machine, wishes: Wishes
+) -> tuple[Candidate, ...]:
     """Formats to try on an engine: its own list, or the one that was asked for."""
     offered = engine.candidates(model, machine, version)
     if wishes.weight_format is None:
@@ -24,7 +26,9 @@ def candidates(engine: Engine, version: str, model: LanguageModel, machine: Mach
     return chosen or (Candidate(weight_format=wanted, needs_quantizing=made),)
 
 
-def splits(engine: Engine, version: str, model: LanguageModel, machine: Machine, wishes: Wishes) -> tuple[tuple[int, int], ...]:
+def splits(
+    engine: Engine, version: str, model: LanguageModel, machine: Machine, wishes: Wishes
+) -> tuple[tuple[int, int], ...]:
     """(tensor, pipeline) parallel sizes to try: those of the request, else the engine's list."""
     if wishes.tp is not None or wishes.pp is not None:
         return ((wishes.tp or 1, wishes.pp or 1),)
@@ -51,7 +55,11 @@ def deployments(
 
 def with_least_offload(engine: Engine, deployment: Deployment, evaluate: Evaluator) -> Evaluated | None:
     """The deployment with as few layers in RAM as make it fit; None when the engine cannot or nothing helps."""
-    if not engine.places_layers or not deployment.machine.devices or any(d.is_unified for d in deployment.machine.devices):
+    if (
+        not engine.places_layers
+        or not deployment.machine.devices
+        or any(d.is_unified for d in deployment.machine.devices)
+    ):
         return None
     low, high = 1, len(deployment.model.layers) + 1
     if not evaluate(replace(deployment, offload_layers=high)).fits:

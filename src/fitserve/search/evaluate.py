@@ -80,7 +80,11 @@ def evaluate(deployment: Deployment, needs_quantizing: bool = False) -> Evaluate
         reasons += _worst_of_each(budget.reasons)
     reasons.sort(key=lambda reason: _ORDER[reason.severity])
     return Evaluated(
-        deployment=deployment, verdict=verdict_of(tuple(reasons)), reasons=tuple(reasons), budget=budget, needs_quantizing=needs_quantizing
+        deployment=deployment,
+        verdict=verdict_of(tuple(reasons)),
+        reasons=tuple(reasons),
+        budget=budget,
+        needs_quantizing=needs_quantizing,
     )
 
 
@@ -107,11 +111,23 @@ class Evaluator:
     def __call__(self, deployment: Deployment, needs_quantizing: bool = False) -> Evaluated:
         """The judgement of a deployment."""
         key = (
-            id(deployment.model), deployment.engine, deployment.engine_version, deployment.weight_format.name, deployment.repository,
-            deployment.kv_format, deployment.tp, deployment.pp, deployment.ep, deployment.dp, deployment.context_tokens,
-            deployment.concurrent_requests, deployment.max_num_seqs, deployment.offload_layers, deployment.machine.counts,
+            deployment.model,
+            deployment.engine,
+            deployment.engine_version,
+            deployment.weight_format.name,
+            deployment.repository,
+            deployment.kv_format,
+            deployment.tp,
+            deployment.pp,
+            deployment.ep,
+            deployment.dp,
+            deployment.context_tokens,
+            deployment.concurrent_requests,
+            deployment.max_num_seqs,
+            deployment.offload_layers,
+            deployment.machine.counts,
             tuple(deployment.options.items()),
-        )  # fmt: skip
+        )
         if key not in self.known:
             self.known[key] = evaluate(deployment, needs_quantizing)
         return self.known[key]
@@ -120,12 +136,16 @@ class Evaluator:
 @lru_cache(maxsize=1)
 def quality_classes() -> tuple[tuple[str, float], ...]:
     """(name, fewest bits per weight), best first."""
-    return tuple((row["name"], row["minimum_bits"]) for row in load_toml("fitserve.search", "quality_classes.toml")["classes"])
+    return tuple(
+        (row["name"], row["minimum_bits"]) for row in load_toml("fitserve.search", "quality_classes.toml")["classes"]
+    )
 
 
 def quality_class(model: LanguageModel, weight_format: WeightFormat) -> int:
     """Position in `quality_classes`: 0 for the weights as they were released."""
-    released = model.checkpoint is not None and model.base_id is None and model.checkpoint.weight_format == weight_format.name
+    released = (
+        model.checkpoint is not None and model.base_id is None and model.checkpoint.weight_format == weight_format.name
+    )
     bits = weight_format.effective_bits()
     if released:
         return 0

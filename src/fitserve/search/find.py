@@ -13,7 +13,6 @@ from fitserve.search.rank import closeness_key, rank_key
 from fitserve.search.wishes import Wishes
 from fitserve.workload.types import Workload
 
-
 _GOOD = 2
 """Classes up to small_loss: when a model runs only below, a smaller model is proposed as well."""
 
@@ -49,14 +48,22 @@ def find(model: LanguageModel, machine: Machine, workload: Workload, wishes: Wis
     return Found(plans=tuple(sorted(plans, key=rank_key)), rejected=tuple(explained))
 
 
-def _fixes(rejected: Evaluated, siblings: list[Candidate], plans: list[Evaluated], evaluate: Evaluator) -> tuple[Fix, ...]:
+def _fixes(
+    rejected: Evaluated, siblings: list[Candidate], plans: list[Evaluated], evaluate: Evaluator
+) -> tuple[Fix, ...]:
     fixes = nearest_fixes(rejected, siblings, evaluate)
     elsewhere = None if fixes else other_engine(rejected, plans)
     return fixes if elsewhere is None else (elsewhere,)
 
 
 def _by_format(
-    engine: Engine, version: str, model: LanguageModel, machine: Machine, workload: Workload, wishes: Wishes, evaluate: Evaluator
+    engine: Engine,
+    version: str,
+    model: LanguageModel,
+    machine: Machine,
+    workload: Workload,
+    wishes: Wishes,
+    evaluate: Evaluator,
 ) -> list[list[Evaluated]]:
     groups: dict[tuple[str, str | None], list[Evaluated]] = {}
     for deployment, needs_quantizing in deployments(engine, version, model, machine, workload, wishes):
@@ -70,7 +77,9 @@ def _kept(fitting: list[Evaluated]) -> list[Evaluated]:
     if not fitting:
         return []
     fewest = min(fitting, key=lambda item: item.deployment.device_count)
-    return [fitting[0]] if fewest.deployment.device_count == fitting[0].deployment.device_count else [fitting[0], fewest]
+    return (
+        [fitting[0]] if fewest.deployment.device_count == fitting[0].deployment.device_count else [fitting[0], fewest]
+    )
 
 
 def _offloaded(engine: Engine, closest: Evaluated, wishes: Wishes, evaluate: Evaluator) -> list[Evaluated]:

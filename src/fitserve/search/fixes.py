@@ -37,7 +37,9 @@ def nearest_fixes(rejected: Evaluated, siblings: list[Candidate], evaluate: Eval
 def _context(rejected: Evaluated, evaluate: Evaluator) -> Fix | None:
     """A shorter context: the longest that fits, in whole thousands."""
     asked = rejected.deployment.context_tokens
-    if rejected.budget is None or rejected.verdict is Verdict.NOT_SUPPORTED and not rejected.has("context_beyond_model"):
+    if rejected.budget is None or (
+        rejected.verdict is Verdict.NOT_SUPPORTED and not rejected.has("context_beyond_model")
+    ):
         return None
     limit = min(asked - 1, rejected.deployment.model.max_context_tokens, rejected.budget.kv.max_context_tokens)
     for step in _CONTEXT_STEPS:
@@ -55,7 +57,9 @@ def _kv_format(rejected: Evaluated, chosen: Engine, evaluate: Evaluator) -> Fix 
         if kv_format != deployment.kv_format:
             result = evaluate(replace(deployment, kv_format=kv_format))
             if result.fits:
-                return Fix(knob="kv_format", change={"kv-format": kv_format}, result=result, instead_of=deployment.kv_format)
+                return Fix(
+                    knob="kv_format", change={"kv-format": kv_format}, result=result, instead_of=deployment.kv_format
+                )
     return None
 
 
@@ -66,7 +70,11 @@ def _sequences(rejected: Evaluated, evaluate: Evaluator) -> Fix | None:
     asked = rejected.deployment.max_num_seqs or rejected.deployment.concurrent_requests
     number = asked // 2
     while number >= 1:
-        changed = replace(rejected.deployment, concurrent_requests=number, max_num_seqs=number if rejected.deployment.max_num_seqs else None)
+        changed = replace(
+            rejected.deployment,
+            concurrent_requests=number,
+            max_num_seqs=number if rejected.deployment.max_num_seqs else None,
+        )
         result = evaluate(changed)
         if result.fits:
             return Fix(knob="concurrency", change={"concurrency": number}, result=result, instead_of=asked)
@@ -81,7 +89,9 @@ def _split(rejected: Evaluated, chosen: Engine, evaluate: Evaluator) -> Fix | No
         if (tp, pp) != (deployment.tp, deployment.pp):
             result = evaluate(replace(deployment, tp=tp, pp=pp, dp=1))
             if result.fits:
-                return Fix(knob="split", change=_sizes(tp, pp), result=result, instead_of=f"{deployment.tp}x{deployment.pp}")
+                return Fix(
+                    knob="split", change=_sizes(tp, pp), result=result, instead_of=f"{deployment.tp}x{deployment.pp}"
+                )
     return None
 
 
@@ -97,15 +107,25 @@ def _lower_format(rejected: Evaluated, chosen: Engine, siblings: list[Candidate]
     narrower = [s for s in siblings if s.weight_format.name != deployment.weight_format.name]
     if rejected.is_memory_only:
         narrower = [s for s in narrower if s.weight_format.effective_bits() < bits]
-    splits = dict.fromkeys([(deployment.tp, deployment.pp), *chosen.splits(deployment.model, deployment.machine, deployment.engine_version)])
+    splits = dict.fromkeys(
+        [
+            (deployment.tp, deployment.pp),
+            *chosen.splits(deployment.model, deployment.machine, deployment.engine_version),
+        ]
+    )
     slower: Fix | None = None
     for sibling in sorted(narrower, key=lambda s: (s.needs_quantizing, -s.weight_format.effective_bits())):
         for tp, pp in splits:
-            changed = replace(deployment, weight_format=sibling.weight_format, repository=sibling.repository, tp=tp, pp=pp)
+            changed = replace(
+                deployment, weight_format=sibling.weight_format, repository=sibling.repository, tp=tp, pp=pp
+            )
             result = evaluate(changed, sibling.needs_quantizing)
             if not result.fits:
                 continue
-            change = {"format": sibling.weight_format.name, **({} if (tp, pp) == (deployment.tp, deployment.pp) else _sizes(tp, pp))}
+            change = {
+                "format": sibling.weight_format.name,
+                **({} if (tp, pp) == (deployment.tp, deployment.pp) else _sizes(tp, pp)),
+            }
             fix = Fix(knob="format", change=change, result=result, instead_of=deployment.weight_format.name)
             if result.is_accelerated:
                 return fix
@@ -151,7 +171,9 @@ def _version(rejected: Evaluated, chosen: Engine, siblings: list[Candidate], eva
 
     When the format does not run there either, the widest that does.
     """
-    named = [str(r.parameters[name]) for r in rejected.reasons for name in _VERSION_PARAMETERS if r.parameters.get(name)]
+    named = [
+        str(r.parameters[name]) for r in rejected.reasons for name in _VERSION_PARAMETERS if r.parameters.get(name)
+    ]
     for version in dict.fromkeys([*named, chosen.versions[-1]]):
         if version == rejected.deployment.engine_version:
             continue
@@ -165,13 +187,19 @@ def _version(rejected: Evaluated, chosen: Engine, siblings: list[Candidate], eva
             return Fix(knob="version", change=change, result=result, instead_of=rejected.deployment.engine_version)
         fix = _lower_format(result, chosen, siblings, evaluate)
         if fix is not None:
-            return replace(fix, knob="version", change={**change, **fix.change}, instead_of=rejected.deployment.engine_version)
+            return replace(
+                fix, knob="version", change={**change, **fix.change}, instead_of=rejected.deployment.engine_version
+            )
     return None
 
 
 def other_engine(rejected: Evaluated, plans: list[Evaluated]) -> Fix | None:
     """The plan of another engine with the nearest bits per weight, for what no change to this engine mends."""
-    others = [plan for plan in plans if plan.deployment.engine != rejected.deployment.engine and not plan.deployment.offload_layers]
+    others = [
+        plan
+        for plan in plans
+        if plan.deployment.engine != rejected.deployment.engine and not plan.deployment.offload_layers
+    ]
     bits = rejected.deployment.weight_format.effective_bits()
     best = min(others, key=lambda plan: abs(plan.deployment.weight_format.effective_bits() - bits), default=None)
     if best is None:

@@ -11,7 +11,11 @@ def rank_key(candidate: Evaluated) -> tuple[float, ...]:
     """Smaller is better; a total order of what fits."""
     deployment = candidate.deployment
     asked = deployment.context_tokens * deployment.concurrent_requests
-    comfortable = candidate.headroom_tokens >= _COMFORT * asked and not candidate.has("tight") and not candidate.has("requests_queue")
+    comfortable = (
+        candidate.headroom_tokens >= _COMFORT * asked
+        and not candidate.has("tight")
+        and not candidate.has("requests_queue")
+    )
     return (
         float(bool(deployment.offload_layers)),
         float(quality_class(deployment.model, deployment.weight_format)),

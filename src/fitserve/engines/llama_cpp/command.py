@@ -57,13 +57,19 @@ def _placement(deployment: Deployment) -> list[str]:
     if laid.placement.host_expert_layers and "n-cpu-moe" not in deployment.options:
         argv += _option(version, "--n-cpu-moe", str(laid.placement.host_expert_layers))
     if 1 <= deployment.device_count < len(deployment.machine.devices):
-        argv += _option(version, "--tensor-split", ",".join("1" if i < deployment.device_count else "0" for i in range(len(deployment.machine.devices))))
+        argv += _option(
+            version,
+            "--tensor-split",
+            ",".join("1" if i < deployment.device_count else "0" for i in range(len(deployment.machine.devices))),
+        )
     return argv
 
 
 def _option(version: str, name: str, value: str | None = None) -> list[str]:
     if name not in option_names(PACKAGE, options_version(version)):
-        raise FactMissing(f"option {name} in llama.cpp {version}", f"engines/llama_cpp/options/{options_version(version)}.json")
+        raise FactMissing(
+            f"option {name} in llama.cpp {version}", f"engines/llama_cpp/options/{options_version(version)}.json"
+        )
     return [name] if value is None else [name, value]
 
 

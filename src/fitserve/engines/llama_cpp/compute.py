@@ -76,7 +76,9 @@ def _shape(model: LanguageModel, settings: ServerSettings) -> _Shape:
     )
 
 
-def compute_bytes(model: LanguageModel, settings: ServerSettings, limited_outputs: bool, on_gpu: bool = False, devices: int = 1) -> int:
+def compute_bytes(
+    model: LanguageModel, settings: ServerSettings, limited_outputs: bool, on_gpu: bool = False, devices: int = 1
+) -> int:
     """Bytes of the compute buffer of one device."""
     shape = _shape(model, settings)
     if not limited_outputs:

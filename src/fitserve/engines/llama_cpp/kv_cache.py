@@ -43,7 +43,11 @@ def _cache_bytes(model: LanguageModel, mixers: tuple[Mixer, ...], settings: Serv
                 values = mixer.kv_heads * mixer.value_dim
                 # without flash attention values are stored transposed, as wide as the widest layer's
                 values = values if settings.flash_attention else max(values, widest_value)
-                total += cells * settings.streams * (mixer.kv_heads * mixer.key_dim * _key(settings) + values * _value(settings))
+                total += (
+                    cells
+                    * settings.streams
+                    * (mixer.kv_heads * mixer.key_dim * _key(settings) + values * _value(settings))
+                )
             case LatentAttention():
                 total += settings.cells * settings.streams * _latent_bytes(mixer, settings, latent_cache)
             case CompressedAttention():
@@ -73,7 +77,10 @@ def _compressed_elements(mixer: CompressedAttention, settings: ServerSettings) -
 
 @lru_cache(maxsize=512)
 def _widest_value(model: LanguageModel) -> int:
-    return max((m.kv_heads * m.value_dim for layer in model.layers for m in layer.mixers if isinstance(m, Attention)), default=0)
+    return max(
+        (m.kv_heads * m.value_dim for layer in model.layers for m in layer.mixers if isinstance(m, Attention)),
+        default=0,
+    )
 
 
 def element_bytes(kv_type: str) -> float:

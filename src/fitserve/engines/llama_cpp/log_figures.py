@@ -13,7 +13,13 @@ from fitserve.foundation.intervals import Interval, add_independent
 from fitserve.foundation.reasons import Severity
 from fitserve.foundation.units import MIB
 
-_LINES = {"weights": "model_mib", "kv_cache": "kv_mib", "recurrent_state": "rs_mib", "compute_buffer": "compute_mib", "output_buffer": "output_mib"}
+_LINES = {
+    "weights": "model_mib",
+    "kv_cache": "kv_mib",
+    "recurrent_state": "rs_mib",
+    "compute_buffer": "compute_mib",
+    "output_buffer": "output_mib",
+}
 _DEVICE_NAMES = ("CUDA{}", "ROCm{}", "Vulkan{}", "SYCL{}", "MTL{}")
 _METAL = ("Metal", "Metal_Mapped")
 _MAPPED = ("CPU_Mapped", "CPU", "Host")
@@ -35,23 +41,40 @@ def log_figures(deployment: Deployment, budget: MemoryBudget) -> Mapping[str, In
                 figures |= {f"{_LINES[item.code]}.{name}": _mib(item.bytes) for name in names}
         total = _mib(add_independent(item.bytes for item in device.items if item.code in _LINES))
         figures |= {f"total_mib.{name}": total for name in (*names, f"GPU{device.device}")}
-    pinned = _PINNED if laid.placement.gpu_layers and budget.devices else ()
+    pinned: tuple[str, ...] = _PINNED if laid.placement.gpu_layers and budget.devices else ()
+    places = {"weights": _MAPPED, "compute_buffer": pinned or ("CPU",), "output_buffer": (*pinned, "CPU")}
     for item in budget.host_items:
-        names = {"weights": _MAPPED, "compute_buffer": pinned or ("CPU",), "output_buffer": (*pinned, "CPU")}.get(item.code, ("CPU",))
         if item.code in _LINES:
+            names = list(places.get(item.code, ("CPU",)))
             figures |= {f"{_LINES[item.code]}.{name}": _mib(item.bytes) for name in names}
     if laid.settings.repack and deployment.machine.is_cpu_only:
         figures |= _repacked(deployment, budget.details["weights"])
     figures["total_mib.RAM"] = _mib(add_independent(item.bytes for item in budget.host_items))
     figures["total_mib"] = figures["total_mib.all"] = figures["total_mib.CPU"] = _mib(budget.total_bytes)
-    states = [item.bytes for item in (*budget.host_items, *(i for d in budget.devices for i in d.items)) if item.code == "recurrent_state"]
+    states = [
+        item.bytes
+        for item in (*budget.host_items, *(i for d in budget.devices for i in d.items))
+        if item.code == "recurrent_state"
+    ]
     return figures | ({"rs_mib.total": _mib(add_independent(states))} if states else {})
 
 
-_OPTIONS = {"gpu_layers": "gpu-layers", "batch_tokens": "batch-size", "ubatch_tokens": "ubatch-size", "k_format": "cache-type-k", "v_format": "cache-type-v", "parallel": "parallel"}
+_OPTIONS = {
+    "gpu_layers": "gpu-layers",
+    "batch_tokens": "batch-size",
+    "ubatch_tokens": "ubatch-size",
+    "k_format": "cache-type-k",
+    "v_format": "cache-type-v",
+    "parallel": "parallel",
+}
 _EXPERTS_IN_RAM = re.compile(r"(-ot|--override-tensor)\s+\S*exps?\S*=CPU|--cpu-moe")
 _ALL_LAYERS = 1024
-_SWITCHES = {"flash_attention": ("flash-attn", "on", "off"), "unified_kv": ("kv-unified", "on", "off"), "swa_full": ("swa-full", "on", "off"), "repack": ("repack", "on", "off")}
+_SWITCHES = {
+    "flash_attention": ("flash-attn", "on", "off"),
+    "unified_kv": ("kv-unified", "on", "off"),
+    "swa_full": ("swa-full", "on", "off"),
+    "repack": ("repack", "on", "off"),
+}
 
 
 def given_options(given: Mapping[str, Any]) -> Mapping[str, str]:
@@ -91,12 +114,15 @@ def _repacked(deployment: Deployment, weights: LayerWeights) -> Mapping[str, Int
         return {}
     tail = 0
     last = len(deployment.model.layers) - 1
-    tensors = {t.role: t for t in typed_tensors(deployment.model, deployment.weight_format.gguf_mix or "") if last in t.layers}
+    tensors = {
+        t.role: t for t in typed_tensors(deployment.model, deployment.weight_format.gguf_mix or "") if last in t.layers
+    }
     for role in ("ffn_up.weight", "ffn_down.weight", "ffn_gate.weight"):
         tensor = tensors.get(role)
         if tensor is None or tensor.type not in feature("repacked_types"):
             break
         tail += tensor.bytes_each
-    return {"model_mib.CPU_REPACK": Interval.exact(weights.repacked / MIB), "model_mib.CPU_Mapped": Interval.exact((weights.total - tail) / MIB)}
-
-
+    return {
+        "model_mib.CPU_REPACK": Interval.exact(weights.repacked / MIB),
+        "model_mib.CPU_Mapped": Interval.exact((weights.total - tail) / MIB),
+    }

@@ -79,7 +79,11 @@ def budget(deployment: Deployment) -> MemoryBudget:
     weights = layer_weights(model, deployment.weight_format)
     shares = spread_weights(model, deployment.weight_format, laid.placement)
     used = sorted({device for device in (*laid.placement.layers, laid.placement.output) if device != HOST})
-    devices = tuple(_device(deployment, laid, device, shares.on(device), weights.spread, len(used)) for device in range(deployment.device_count) if deployment.machine.devices)
+    devices = tuple(
+        _device(deployment, laid, device, shares.on(device), weights.spread, len(used))
+        for device in range(deployment.device_count)
+        if deployment.machine.devices
+    )
     host = _host_items(deployment, laid, shares.on(HOST), weights.spread, bool(used), len(used))
     kv = _kv_figures(deployment, laid, devices, host)
     reasons = _reasons(deployment, laid, devices, host, weights.spread)
@@ -108,17 +112,26 @@ def _device(deployment: Deployment, laid: Laid, device: int, weights: int, sprea
         MemoryItem(code="runtime", bytes=_around(runtime, row["spread"] / row["value"]), basis=_ESTIMATE),
     ]
     return DeviceBudget(
-        device=device, accelerator=accelerator, usable_bytes=accelerator.engine_visible_bytes, items=tuple(i for i in items if i.bytes.likely)
+        device=device,
+        accelerator=accelerator,
+        usable_bytes=accelerator.engine_visible_bytes,
+        items=tuple(i for i in items if i.bytes.likely),
     )
 
 
-def _host_items(deployment: Deployment, laid: Laid, weights: int, spread: float, has_gpu: bool, used: int) -> tuple[MemoryItem, ...]:
+def _host_items(
+    deployment: Deployment, laid: Laid, weights: int, spread: float, has_gpu: bool, used: int
+) -> tuple[MemoryItem, ...]:
     model, settings = deployment.model, laid.settings
     mine = [index for index, where in enumerate(laid.placement.layers) if where == HOST]
     by_layer = layer_caches(model, settings, laid.latent_cache)
     caches = sum(by_layer[index] for index in mine)
     states = sum(layer_state_bytes(model.layers[index], settings.slots) for index in mine)
-    compute = host_compute_bytes(model, settings, laid.limited_outputs, used) if has_gpu else compute_bytes(model, settings, laid.limited_outputs)
+    compute = (
+        host_compute_bytes(model, settings, laid.limited_outputs, used)
+        if has_gpu
+        else compute_bytes(model, settings, laid.limited_outputs)
+    )
     items = [
         MemoryItem(code="weights", bytes=Interval(weights, weights, weights * (1 + spread)), basis=_EXACT),
         MemoryItem(code="kv_cache", bytes=Interval.exact(caches), basis=_CACHE),
@@ -137,14 +150,30 @@ def host_limit_bytes(deployment: Deployment) -> int | None:
     return None if ram is None else max(0, ram - feature("host_reserve_bytes"))
 
 
-def _reasons(deployment: Deployment, laid: Laid, devices: Sequence[DeviceBudget], host: Sequence[MemoryItem], spread: float) -> tuple[Reason, ...]:
+def _reasons(
+    deployment: Deployment, laid: Laid, devices: Sequence[DeviceBudget], host: Sequence[MemoryItem], spread: float
+) -> tuple[Reason, ...]:
     found: list[Reason] = []
     for budgeted in devices:
         weights = budgeted.item("weights")
         if weights > budgeted.usable_bytes:
-            found.append(does_not_fit("weights_exceed_memory", need_bytes=weights, have_bytes=budgeted.usable_bytes, device=budgeted.device))
+            found.append(
+                does_not_fit(
+                    "weights_exceed_memory",
+                    need_bytes=weights,
+                    have_bytes=budgeted.usable_bytes,
+                    device=budgeted.device,
+                )
+            )
         elif budgeted.used_bytes > budgeted.usable_bytes:
-            found.append(does_not_fit("device_overflows", need_bytes=budgeted.used_bytes, have_bytes=budgeted.usable_bytes, device=budgeted.device))
+            found.append(
+                does_not_fit(
+                    "device_overflows",
+                    need_bytes=budgeted.used_bytes,
+                    have_bytes=budgeted.usable_bytes,
+                    device=budgeted.device,
+                )
+            )
         elif sum(item.bytes.high for item in budgeted.items) > budgeted.usable_bytes:
             found.append(warning("tight", likely_bytes=budgeted.usable_bytes - budgeted.used_bytes, low_bytes=0))
     limit = host_limit_bytes(deployment)
@@ -160,14 +189,18 @@ def _reasons(deployment: Deployment, laid: Laid, devices: Sequence[DeviceBudget]
     return tuple(found)
 
 
-def _kv_figures(deployment: Deployment, laid: Laid, devices: Sequence[DeviceBudget], host: Sequence[MemoryItem]) -> KvFigures:
+def _kv_figures(
+    deployment: Deployment, laid: Laid, devices: Sequence[DeviceBudget], host: Sequence[MemoryItem]
+) -> KvFigures:
     model, settings = deployment.model, laid.settings
     one = replace(settings, context_tokens=deployment.context_tokens, slots=1, unified=True)
     larger = replace(settings, context_tokens=1 << 16, slots=1, unified=True, full_window_cache=True)
     per_token = kv_bytes(model, larger, laid.latent_cache) / larger.cells
     longest = _longest(deployment, laid)
     return KvFigures(
-        format=settings.key_format if settings.key_format == settings.value_format else f"{settings.key_format}/{settings.value_format}",
+        format=settings.key_format
+        if settings.key_format == settings.value_format
+        else f"{settings.key_format}/{settings.value_format}",
         bytes_per_token=round(per_token),
         bytes_at_context=kv_bytes(model, one, laid.latent_cache) + state_bytes(model, one),
         capacity_tokens=settings.cells * settings.streams,

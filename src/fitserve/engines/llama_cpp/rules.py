@@ -55,7 +55,13 @@ def normal_version(version: str) -> str:
     text = version.strip()
     if text in facts()["tags"]:
         return text
-    return text if text.startswith("v") and text in facts()["tags"] else f"b{build_number(text)}" if f"v{text}" not in facts()["tags"] else f"v{text}"
+    return (
+        text
+        if text.startswith("v") and text in facts()["tags"]
+        else f"b{build_number(text)}"
+        if f"v{text}" not in facts()["tags"]
+        else f"v{text}"
+    )
 
 
 def versions() -> tuple[str, ...]:

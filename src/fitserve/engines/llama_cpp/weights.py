@@ -12,6 +12,7 @@ from fitserve.foundation.errors import FactMissing
 from fitserve.models.formats import WeightFormat
 from fitserve.models.types import LanguageModel
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerWeights:
     """Bytes by layer: all tensors, and the experts among them; the input embedding and the output stand apart."""
@@ -70,7 +71,13 @@ def _by_layer(model: LanguageModel, tensors: tuple[TypedTensor, ...], spread: fl
                 experts[layer] += tensor.bytes_each
     tied = not any(tensor.role == "output.weight" for tensor in tensors)
     return LayerWeights(
-        layers=tuple(layers), experts=tuple(experts), embedding=embedding, output=output, tied=tied, repacked=repacked, spread=spread
+        layers=tuple(layers),
+        experts=tuple(experts),
+        embedding=embedding,
+        output=output,
+        tied=tied,
+        repacked=repacked,
+        spread=spread,
     )
 
 

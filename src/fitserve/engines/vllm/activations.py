@@ -40,7 +40,9 @@ def hidden_bytes(model: LanguageModel, limits: BatchLimits) -> int:
     return limits.batched_tokens * model.hidden_size * 2
 
 
-def expert_workspace_bytes(model: LanguageModel, weight_format: WeightFormat, tp: int, limits: BatchLimits, stage: range) -> int:
+def expert_workspace_bytes(
+    model: LanguageModel, weight_format: WeightFormat, tp: int, limits: BatchLimits, stage: range
+) -> int:
     """Buffers of the fused expert kernel: tokens x experts x the wider of its two outputs, twice.
 
     fused_moe.py workspace shapes; MXFP4 kernels work without them (gpt-oss logs).
@@ -65,7 +67,13 @@ def forward_bytes(model: LanguageModel, tp: int, limits: BatchLimits, stage: ran
 
 
 def activation_bytes(
-    model: LanguageModel, weight_format: WeightFormat, version: str, tp: int, limits: BatchLimits, stage: range, samples: bool
+    model: LanguageModel,
+    weight_format: WeightFormat,
+    version: str,
+    tp: int,
+    limits: BatchLimits,
+    stage: range,
+    samples: bool,
 ) -> float:
     """Peak increase of the profile run on one rank; `samples` is false on pipeline stages before the last."""
     fitted = coefficients()

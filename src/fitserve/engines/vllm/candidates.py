@@ -25,7 +25,11 @@ def candidates(model: LanguageModel, machine: Machine, version: str) -> tuple[Ca
             seen.add(name)
     for name in _UNPUBLISHED:
         if name not in seen:
-            found.append(Candidate(weight_format=parse_format(name), needs_quantizing=name not in facts()["runtime_quantization"]))
+            found.append(
+                Candidate(
+                    weight_format=parse_format(name), needs_quantizing=name not in facts()["runtime_quantization"]
+                )
+            )
     return tuple(found)
 
 
@@ -33,7 +37,9 @@ def splits(model: LanguageModel, machine: Machine, version: str) -> tuple[tuple[
     """(tensor, pipeline) parallel sizes over up to all devices: tensor parallel where heads divide, else pipeline."""
     del version
     count = len(machine.devices)
-    heads = [m.query_heads for layer in model.layers for m in layer.mixers if isinstance(m, Attention | LatentAttention)]
+    heads = [
+        m.query_heads for layer in model.layers for m in layer.mixers if isinstance(m, Attention | LatentAttention)
+    ]
     sizes: list[tuple[int, int]] = []
     for size in range(1, count + 1):
         if count % size and size != 1:

@@ -17,7 +17,11 @@ def command(deployment: Deployment) -> LaunchCommand:
     repository = deployment.repository or model.id
     argv = ["vllm", "serve", repository]
     argv += _option(version, "--max-model-len", str(deployment.context_tokens))
-    for name, value in (("--tensor-parallel-size", deployment.tp), ("--pipeline-parallel-size", deployment.pp), ("--data-parallel-size", deployment.dp)):
+    for name, value in (
+        ("--tensor-parallel-size", deployment.tp),
+        ("--pipeline-parallel-size", deployment.pp),
+        ("--data-parallel-size", deployment.dp),
+    ):
         if value > 1:
             argv += _option(version, name, str(value))
     if deployment.ep > 1:
@@ -84,7 +88,7 @@ def _given_options(deployment: Deployment) -> list[str]:
     for name, value in deployment.options.items():
         row = option_row(PACKAGE, options_version(deployment.engine_version), f"--{name}")
         switch = row is not None and str(row.get("arity", "1")) == "0"
-        argv += _option(deployment.engine_version, f"--{name}", None if switch and value.lower() in _SWITCHES else value)
+        argv += _option(
+            deployment.engine_version, f"--{name}", None if switch and value.lower() in _SWITCHES else value
+        )
     return argv
-
-

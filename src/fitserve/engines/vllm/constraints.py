@@ -49,7 +49,9 @@ def _distinct(devices: tuple[Accelerator, ...]) -> list[Accelerator]:
 def _device(deployment: Deployment, device: Accelerator) -> Iterator[Reason]:
     if device.vendor == "amd":
         if device.gfx not in feature("rocm_architectures"):
-            yield not_supported("rocm_architecture_missing", feature_source("rocm_architectures"), gpu=device.id, gfx=device.gfx or "?")
+            yield not_supported(
+                "rocm_architecture_missing", feature_source("rocm_architectures"), gpu=device.id, gfx=device.gfx or "?"
+            )
         return
     floor = feature("cuda_capability_floor", deployment.engine_version)
     if (device.capability_number or 0) < floor:
@@ -74,9 +76,13 @@ def _architecture(deployment: Deployment) -> Iterator[Reason]:
         yield unknown("architecture_unknown_to_engine", source, engine="vllm", architecture=name)
         return
     if parse_version(version) < parse_version(row["in"]):
-        yield not_supported("architecture_too_new", source, engine="vllm", architecture=name, version=version, first_version=row["in"])
+        yield not_supported(
+            "architecture_too_new", source, engine="vllm", architecture=name, version=version, first_version=row["in"]
+        )
     if row["gone_in"] and at_least(version, row["gone_in"]):
-        yield not_supported("architecture_removed", source, engine="vllm", architecture=name, version=version, gone_in=row["gone_in"])
+        yield not_supported(
+            "architecture_removed", source, engine="vllm", architecture=name, version=version, gone_in=row["gone_in"]
+        )
 
 
 def format_rows(weight_format: WeightFormat, checkpoint_method: str | None = None) -> list[Mapping[str, Any]]:
@@ -84,7 +90,11 @@ def format_rows(weight_format: WeightFormat, checkpoint_method: str | None = Non
     rows = load_json(PACKAGE, "quantization.json")["rows"]
     wanted = "gguf:*" if weight_format.family == "gguf" else weight_format.name
     named = feature("methods_of_format").get(wanted, ())
-    found = [row for row in rows if (wanted in (row["weight_formats"] or []) and row["name"] != "compressed-tensors") or row["name"] in named]
+    found = [
+        row
+        for row in rows
+        if (wanted in (row["weight_formats"] or []) and row["name"] != "compressed-tensors") or row["name"] in named
+    ]
     if checkpoint_method:
         found = [row for row in found if row["name"] == checkpoint_method] or found
     return found
@@ -92,7 +102,12 @@ def format_rows(weight_format: WeightFormat, checkpoint_method: str | None = Non
 
 def _capability(row: Mapping[str, Any], version: str) -> int | None:
     found = rows_for_version(row["min_compute_capability"] or [], version)
-    values = [value for item in found for value in (item["value"] if isinstance(item["value"], list) else [item["value"]]) if isinstance(value, int)]
+    values = [
+        value
+        for item in found
+        for value in (item["value"] if isinstance(item["value"], list) else [item["value"]])
+        if isinstance(value, int)
+    ]
     return min(values) if values else None
 
 
@@ -105,7 +120,9 @@ def _format(deployment: Deployment) -> Iterator[Reason]:
     weight_format, version = deployment.weight_format, deployment.engine_version
     if not weight_format.is_quantized:
         return
-    source = Source("source_code", "vllm/model_executor/layers/quantization, get_min_capability by release", "2026-11-20")
+    source = Source(
+        "source_code", "vllm/model_executor/layers/quantization, get_min_capability by release", "2026-11-20"
+    )
     rows = format_rows(weight_format)
     if not rows:
         yield not_supported("format_not_supported", source, engine="vllm", format=weight_format.name)
@@ -135,7 +152,9 @@ def _format_on_device(
 ) -> Iterator[Reason]:
     if device.vendor == "amd":
         if weight_format.name not in feature("rocm_formats"):
-            yield not_supported("format_not_on_rocm", feature_source("rocm_formats"), engine="vllm", format=weight_format.name)
+            yield not_supported(
+                "format_not_on_rocm", feature_source("rocm_formats"), engine="vllm", format=weight_format.name
+            )
         return
     have = device.capability_number or 0
     floors = [floor for row in present if (floor := _capability(row, version)) is not None]
@@ -145,9 +164,19 @@ def _format_on_device(
             have=device.compute_capability or "?", need=f"{min(floors) // 10}.{min(floors) % 10}",
         )  # fmt: skip
     elif weight_format.family == "fp8" and have < feature("fp8_native_capability"):
-        yield warning("fp8_not_accelerated", feature_source("fp8_native_capability"), gpu=device.id, have=device.compute_capability or "?")
+        yield warning(
+            "fp8_not_accelerated",
+            feature_source("fp8_native_capability"),
+            gpu=device.id,
+            have=device.compute_capability or "?",
+        )
     elif weight_format.family == "fp4" and have < feature("fp4_native_capability"):
-        yield note("fp4_not_accelerated", feature_source("fp4_native_capability"), gpu=device.id, have=device.compute_capability or "?")
+        yield note(
+            "fp4_not_accelerated",
+            feature_source("fp4_native_capability"),
+            gpu=device.id,
+            have=device.compute_capability or "?",
+        )
 
 
 def needs_float16(deployment: Deployment) -> bool:
@@ -161,20 +190,31 @@ def _types(deployment: Deployment) -> Iterator[Reason]:
     if needs_float16(deployment) and model.dtype == "bf16":
         text_type = model.model_type
         if text_type in feature("no_float16_model_types"):
-            yield not_supported("model_needs_bfloat16", feature_source("no_float16_model_types"), engine="vllm", model_type=text_type, gpu=devices[0].id)
+            yield not_supported(
+                "model_needs_bfloat16",
+                feature_source("no_float16_model_types"),
+                engine="vllm",
+                model_type=text_type,
+                gpu=devices[0].id,
+            )
         else:
             yield note("runs_in_float16", feature_source("bfloat16_capability"), gpu=devices[0].id)
     kv_format = deployment.kv_format
     row = option_row(PACKAGE, options_version(deployment.engine_version), "--kv-cache-dtype")
     allowed = set((row or {}).get("choices") or (row or {}).get("known_values") or ()) | {"auto", "bf16", "f16"}
     if kv_format not in allowed:
-        yield not_supported("kv_format_not_supported", engine="vllm", kv_format=kv_format, version=deployment.engine_version)
+        yield not_supported(
+            "kv_format_not_supported", engine="vllm", kv_format=kv_format, version=deployment.engine_version
+        )
     elif kv_format in {"fp8", "fp8_e4m3"}:
         floor = feature("fp8_e4m3_cache_capability")
         for device in devices:
             if device.vendor == "nvidia" and (device.capability_number or 0) < floor:
                 yield not_supported(
-                    "kv_fp8_needs_capability", feature_source("fp8_e4m3_cache_capability"), gpu=device.id, have=device.compute_capability or "?"
+                    "kv_fp8_needs_capability",
+                    feature_source("fp8_e4m3_cache_capability"),
+                    gpu=device.id,
+                    have=device.compute_capability or "?",
                 )
                 break
 
@@ -234,13 +274,17 @@ def _width_shapes(model: LanguageModel, weight_format: WeightFormat, tp: int, ep
 
 def _length(deployment: Deployment) -> Iterator[Reason]:
     if deployment.context_tokens > deployment.model.max_context_tokens:
-        yield not_supported("context_beyond_model", context_tokens=deployment.context_tokens, limit_tokens=deployment.model.max_context_tokens)
+        yield not_supported(
+            "context_beyond_model",
+            context_tokens=deployment.context_tokens,
+            limit_tokens=deployment.model.max_context_tokens,
+        )
 
 
 def _options(deployment: Deployment) -> Iterator[Reason]:
     names = option_names(PACKAGE, options_version(deployment.engine_version))
     for option in deployment.options:
         if f"--{option}" not in names:
-            yield not_supported("option_unknown", engine="vllm", option=f"--{option}", version=deployment.engine_version)
-
-
+            yield not_supported(
+                "option_unknown", engine="vllm", option=f"--{option}", version=deployment.engine_version
+            )

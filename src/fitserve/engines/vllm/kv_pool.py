@@ -101,7 +101,9 @@ def build_pool(pages: list[LayerPage], settings: PoolSettings) -> KvPool:
     if not settings.hybrid_manager:
         if any(page.kind == "Mamba" for page in pages) and len({page.kind for page in pages}) > 1:
             return replace(_grouped(pages, settings), refusal="states and attention cannot share one group")
-        pages = [replace(page, kind="FullAttention", reach_tokens=None) if page.reach_tokens else page for page in pages]
+        pages = [
+            replace(page, kind="FullAttention", reach_tokens=None) if page.reach_tokens else page for page in pages
+        ]
     return _one_group(pages, settings) or _grouped(pages, settings)
 
 
@@ -134,7 +136,9 @@ def _grouped(pages: list[LayerPage], settings: PoolSettings) -> KvPool:
         for position in range(count):
             members = bucket[position::count]
             groups.append(_group(members[0], len(members), largest))
-    return KvPool(groups=tuple(groups), bytes_per_block=largest * max(group.layers for group in groups), settings=settings)
+    return KvPool(
+        groups=tuple(groups), bytes_per_block=largest * max(group.layers for group in groups), settings=settings
+    )
 
 
 def _with_page(page: LayerPage, largest: int) -> LayerPage:
@@ -166,7 +170,9 @@ def _block_outermost(pages: list[LayerPage], settings: PoolSettings) -> KvPool:
     counts = [_page_counts(bucket) for bucket in buckets]
     balanced = [len(set(count.values())) == 1 for count in counts]
     heights = [next(iter(count.values())) for count, even in zip(counts, balanced, strict=True) if even]
-    mixed = [next(iter(count.values())) for count, even in zip(counts, balanced, strict=True) if even and len(count) > 1]
+    mixed = [
+        next(iter(count.values())) for count, even in zip(counts, balanced, strict=True) if even and len(count) > 1
+    ]
     repeat = None
     if mixed:
         repeat = min(range(min(mixed), max(heights) + 1), key=lambda r: (sum(-h % r for h in heights), -r))

@@ -4,6 +4,7 @@ Sources: vllm/v1/kv_cache_interface.py, model_executor/layers/mamba/mamba_utils.
 109 models (evidence vllm_kv_pool).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fitserve.foundation.units import ceil_div, round_up
@@ -93,13 +94,15 @@ def layer_pages(model: LanguageModel, settings: PageSettings) -> list[LayerPage]
 
 
 def _block_tokens(
-    model: LanguageModel, mixers: list[tuple[int, Mixer]], states: list[tuple[int, Mixer]], settings: PageSettings
+    model: LanguageModel, mixers: list[tuple[int, Mixer]], states: Sequence[tuple[int, Mixer]], settings: PageSettings
 ) -> int:
     """Tokens in a block: raised to 64 by sparse kernels and, with states, until an attention page holds a state."""
     latent = any(isinstance(mixer, LatentAttention) for _, mixer in mixers)
     if any(isinstance(mixer, LatentAttention) and mixer.indexer for _, mixer in mixers):
         return SPARSE_BLOCK_TOKENS
-    asked = settings.asked_block_tokens or (CPU_BLOCK_TOKENS if settings.is_cpu and not latent else DEFAULT_BLOCK_TOKENS)
+    asked = settings.asked_block_tokens or (
+        CPU_BLOCK_TOKENS if settings.is_cpu and not latent else DEFAULT_BLOCK_TOKENS
+    )
     asked = max(asked, _kernel_block(mixers, bool(states), settings))
     if not states:
         return asked
@@ -147,7 +150,9 @@ def _attention_pages(index: int, mixer: Mixer, block: int, settings: PageSetting
         pages = [LayerPage(kind="MLAAttention", layer=index, block_tokens=block, page_bytes=size, can_pad=False)]
         if mixer.indexer and not mixer.shares_index:
             width = mixer.indexer.head_dim + mixer.indexer.head_dim // INDEX_QUANT_BLOCK * 4
-            pages.append(LayerPage(kind="MLAAttention", layer=index, block_tokens=block, page_bytes=block * width, can_pad=False))
+            pages.append(
+                LayerPage(kind="MLAAttention", layer=index, block_tokens=block, page_bytes=block * width, can_pad=False)
+            )
         return pages
     assert isinstance(mixer, Attention)
     if mixer.window_tokens:
@@ -189,14 +194,24 @@ def _compressed_pages(mixers: list[tuple[int, CompressedAttention]]) -> list[Lay
     """DeepSeek-V4: a window, compressed keys, index keys and the rings of the compressors; the same on every rank."""
     pages: list[LayerPage] = []
     for layer, mixer in mixers:
-        pages.append(_aligned("SlidingWindowMLA", layer, SPARSE_BLOCK_TOKENS, SPARSE_BLOCK_TOKENS * FP8_COMPRESSED_BYTES, mixer.window_tokens))
+        pages.append(
+            _aligned(
+                "SlidingWindowMLA",
+                layer,
+                SPARSE_BLOCK_TOKENS,
+                SPARSE_BLOCK_TOKENS * FP8_COMPRESSED_BYTES,
+                mixer.window_tokens,
+            )
+        )
         if not mixer.ratio:
             continue
         entries = COMPRESSED_BLOCK_TOKENS // mixer.ratio
         overlap = 2 if mixer.ratio == 4 else 1
         ring = 4 if mixer.ratio == 4 else 8
         pages.append(_aligned("MLAAttention", layer, COMPRESSED_BLOCK_TOKENS, entries * FP8_COMPRESSED_BYTES, None))
-        pages.append(_aligned("SlidingWindowMLA", layer, ring, ring * 2 * overlap * mixer.head_dim * 4, overlap * mixer.ratio))
+        pages.append(
+            _aligned("SlidingWindowMLA", layer, ring, ring * 2 * overlap * mixer.head_dim * 4, overlap * mixer.ratio)
+        )
         if mixer.indexer:
             dim = mixer.indexer.head_dim
             width = dim + dim // INDEX_QUANT_BLOCK * 4
@@ -206,4 +221,11 @@ def _compressed_pages(mixers: list[tuple[int, CompressedAttention]]) -> list[Lay
 
 
 def _aligned(kind: str, layer: int, block: int, size: int, reach: int | None) -> LayerPage:
-    return LayerPage(kind=kind, layer=layer, block_tokens=block, page_bytes=round_up(size, COMPRESSED_ALIGNMENT), reach_tokens=reach, can_pad=False)
+    return LayerPage(
+        kind=kind,
+        layer=layer,
+        block_tokens=block,
+        page_bytes=round_up(size, COMPRESSED_ALIGNMENT),
+        reach_tokens=reach,
+        can_pad=False,
+    )

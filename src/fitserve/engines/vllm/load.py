@@ -24,10 +24,19 @@ def stage_layers(layer_count: int, pp: int) -> list[range]:
 def loaded_bytes(model: LanguageModel, weight_format: WeightFormat, tp: int, ep: int, stage: range, pp: int) -> int:
     """Bytes of one rank after loading (`Model loading took` in the log)."""
     sharding = Sharding(
-        tp=tp, ep=ep, layers=None if pp == 1 else stage, first_stage=stage.start == 0, last_stage=stage.stop == len(model.layers)
+        tp=tp,
+        ep=ep,
+        layers=None if pp == 1 else stage,
+        first_stage=stage.start == 0,
+        last_stage=stage.stop == len(model.layers),
     )
     size = weight_bytes(model, weight_format, sharding)
-    return size + rotary_bytes(model) + _absorbed_bytes(model, tp, stage) + _padding_bytes(model, weight_format, tp, ep, stage)
+    return (
+        size
+        + rotary_bytes(model)
+        + _absorbed_bytes(model, tp, stage)
+        + _padding_bytes(model, weight_format, tp, ep, stage)
+    )
 
 
 def rotary_bytes(model: LanguageModel) -> int:

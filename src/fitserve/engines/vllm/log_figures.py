@@ -17,7 +17,7 @@ def log_figures(deployment: Deployment, budget: MemoryBudget) -> Mapping[str, In
     pool = pool_interval(stage)
     block = stage.pool.bytes_per_block or 1
     length = deployment.context_tokens
-    figures = {
+    return {
         "weights_gib": _scaled(stage.weights, 1 / GIB),
         "activations_gib": _scaled(stage.activations, 1 / GIB),
         "non_torch_gib": _scaled(stage.runtime, 1 / GIB),
@@ -33,7 +33,6 @@ def log_figures(deployment: Deployment, budget: MemoryBudget) -> Mapping[str, In
         "estimated_max_context_tokens": _by_pool(pool, lambda size: stage.pool.longest_request(size, length)),
         "kv_tokens": _by_pool(pool, lambda size: kv_tokens(deployment.engine_version, stage, size, length)),
     }
-    return figures
 
 
 _OPTIONS = {
@@ -54,7 +53,9 @@ _SWITCHES = {
 def given_options(given: Mapping[str, Any]) -> Mapping[str, str]:
     """Options of the server that a measured case was run with."""
     options = {option: str(given[key]) for key, option in _OPTIONS.items() if given.get(key) is not None}
-    return options | {option: str(bool(given[key])).lower() for key, option in _SWITCHES.items() if given.get(key) is not None}
+    return options | {
+        option: str(bool(given[key])).lower() for key, option in _SWITCHES.items() if given.get(key) is not None
+    }
 
 
 def outcome(budget: MemoryBudget) -> str:

@@ -59,7 +59,9 @@ def _stage(deployment: Deployment, settings: ServerSettings, stage: range) -> St
     devices = ranks(deployment)
     factor = _unseen(devices[0], version)
     requested = math.ceil(min(device.engine_visible_bytes for device in devices) * settings.utilization)
-    weights = _spread("weights", loaded_bytes(model, deployment.weight_format, tp, deployment.ep, stage, deployment.pp), 1.0)
+    weights = _spread(
+        "weights", loaded_bytes(model, deployment.weight_format, tp, deployment.ep, stage, deployment.pp), 1.0
+    )
     last = stage.stop == len(model.layers)
     peak = activation_bytes(model, deployment.weight_format, version, tp, settings.limits, stage, samples=last)
     activations = _spread("activations", peak, factor)
@@ -110,7 +112,9 @@ def pool_interval(stage: StageBudget) -> Interval:
 def budget(deployment: Deployment) -> MemoryBudget:
     """Memory on every device. Devices of one stage are alike; data parallel replicas repeat."""
     settings = resolve(deployment)
-    stages = [_stage(deployment, settings, layers) for layers in stage_layers(len(deployment.model.layers), deployment.pp)]
+    stages = [
+        _stage(deployment, settings, layers) for layers in stage_layers(len(deployment.model.layers), deployment.pp)
+    ]
     settings, slots = _fit_sequences(settings, stages)
     devices = [
         _device(accelerator, index, stages[(index // deployment.tp) % deployment.pp])
@@ -146,7 +150,10 @@ def _device(accelerator: Accelerator, index: int, stage: StageBudget) -> DeviceB
     limit = stage.requested_bytes + (0 if stage.graphs_inside else round(stage.graphs.likely))
     usable = min(limit, accelerator.engine_visible_bytes)
     return DeviceBudget(
-        device=index, accelerator=accelerator, usable_bytes=usable, items=tuple(item for item in items if item.bytes.likely or item.code == "kv_cache")
+        device=index,
+        accelerator=accelerator,
+        usable_bytes=usable,
+        items=tuple(item for item in items if item.bytes.likely or item.code == "kv_cache"),
     )
 
 
@@ -172,24 +179,50 @@ def _token_bytes(deployment: Deployment, settings: ServerSettings, stage: StageB
     total = 0.0
     for page in layer_pages(
         deployment.model,
-        PageSettings(tp=deployment.tp, element_bytes=settings.kv_element_bytes, kv_format=settings.kv_format, asked_block_tokens=settings.block_tokens),
+        PageSettings(
+            tp=deployment.tp,
+            element_bytes=settings.kv_element_bytes,
+            kv_format=settings.kv_format,
+            asked_block_tokens=settings.block_tokens,
+        ),
     ):
         if page.kind != "Mamba" and page.layer in stage.layers:
             total += page.page_bytes / page.block_tokens
     return round(total)
 
 
-def _reasons(deployment: Deployment, settings: ServerSettings, stages: list[StageBudget], kv: KvFigures) -> tuple[Reason, ...]:
+def _reasons(
+    deployment: Deployment, settings: ServerSettings, stages: list[StageBudget], kv: KvFigures
+) -> tuple[Reason, ...]:
     found: list[Reason] = []
     for index, stage in enumerate(stages):
         if stage.pool.refusal:
             found.append(not_supported("vllm_kv_groups_refused", detail=stage.pool.refusal))
             continue
-        fixed = stage.weights.likely + stage.activations.likely + stage.runtime.likely + (stage.graphs.likely if stage.graphs_inside else 0)
+        fixed = (
+            stage.weights.likely
+            + stage.activations.likely
+            + stage.runtime.likely
+            + (stage.graphs.likely if stage.graphs_inside else 0)
+        )
         if settings.pool_bytes is None and stage.weights.likely > stage.requested_bytes:
-            found.append(does_not_fit("weights_exceed_memory", need_bytes=round(stage.weights.likely), have_bytes=stage.requested_bytes, device=index * deployment.tp))
+            found.append(
+                does_not_fit(
+                    "weights_exceed_memory",
+                    need_bytes=round(stage.weights.likely),
+                    have_bytes=stage.requested_bytes,
+                    device=index * deployment.tp,
+                )
+            )
         elif stage.pool_bytes <= 0:
-            found.append(does_not_fit("nothing_left_for_kv", need_bytes=round(fixed), have_bytes=stage.requested_bytes, device=index * deployment.tp))
+            found.append(
+                does_not_fit(
+                    "nothing_left_for_kv",
+                    need_bytes=round(fixed),
+                    have_bytes=stage.requested_bytes,
+                    device=index * deployment.tp,
+                )
+            )
         elif not stage.pool.starts(stage.pool_bytes, deployment.context_tokens) and stage.pool.groups:
             found.append(_pool_too_small(deployment, stage))
         found += _slot_and_graph_reasons(deployment, settings, stage)
@@ -215,7 +248,12 @@ def _slot_and_graph_reasons(deployment: Deployment, settings: ServerSettings, st
         return found  # the pool was fixed by hand: how the rest of the device is used is not known
     stateful = any(group.kind == "Mamba" for group in stage.pool.groups)
     blocks = stage.pool.block_count(stage.pool_bytes)
-    if stateful and settings.sequences_asked is not None and 0 < blocks < settings.sequences_asked and not settings.eager:
+    if (
+        stateful
+        and settings.sequences_asked is not None
+        and 0 < blocks < settings.sequences_asked
+        and not settings.eager
+    ):
         found.append(does_not_fit("too_few_state_blocks", max_num_seqs=settings.sequences_asked, blocks=blocks))
     if not stage.graphs_inside and not settings.eager and stage.graphs.likely:
         outside = min(device.engine_visible_bytes for device in ranks(deployment)) - stage.requested_bytes
@@ -228,7 +266,12 @@ def _tightness(deployment: Deployment, stages: list[StageBudget], kv: KvFigures)
     found: list[Reason] = []
     if kv.max_concurrency and kv.max_concurrency < deployment.concurrent_requests:
         found.append(
-            warning("requests_queue", asked=deployment.concurrent_requests, at_once=math.floor(kv.max_concurrency * 100) / 100, context_tokens=deployment.context_tokens)
+            warning(
+                "requests_queue",
+                asked=deployment.concurrent_requests,
+                at_once=math.floor(kv.max_concurrency * 100) / 100,
+                context_tokens=deployment.context_tokens,
+            )
         )
     for stage in stages:
         low = pool_interval(stage).low
@@ -259,7 +302,12 @@ def cache_bytes(deployment: Deployment, sequences: int, part: str) -> int:
     total = 0.0
     for page in layer_pages(
         deployment.model,
-        PageSettings(tp=1, element_bytes=settings.kv_element_bytes, kv_format=settings.kv_format, asked_block_tokens=settings.block_tokens),
+        PageSettings(
+            tp=1,
+            element_bytes=settings.kv_element_bytes,
+            kv_format=settings.kv_format,
+            asked_block_tokens=settings.block_tokens,
+        ),
     ):
         if page.kind == "Mamba":
             total += page.page_bytes if "state" in part else 0

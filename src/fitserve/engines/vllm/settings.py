@@ -45,7 +45,9 @@ def _flag(options: Mapping[str, str], name: str, default: bool) -> bool:
     return default if value is None else value.strip().lower() not in {"false", "0", "no", "off"}
 
 
-def _number(options: Mapping[str, str], name: str, default: float | None, minimum: float, maximum: float) -> float | None:
+def _number(
+    options: Mapping[str, str], name: str, default: float | None, minimum: float, maximum: float
+) -> float | None:
     text = options.get(name)
     if text is None:
         return default
@@ -79,7 +81,8 @@ def resolve(deployment: Deployment) -> ServerSettings:
         sequences_asked=asked,
         eager=_flag(options, "enforce-eager", default=False),
         hybrid_manager=_flag(options, "hybrid-kv-cache-manager", default=True),
-        prefix_caching=_flag(options, "enable-prefix-caching", default=True) and "no-enable-prefix-caching" not in options,
+        prefix_caching=_flag(options, "enable-prefix-caching", default=True)
+        and "no-enable-prefix-caching" not in options,
         async_scheduling=_flag(options, "async-scheduling", default=True),
         block_tokens=int(block) if block else None,
         pool_bytes=int(pool) if pool else None,
@@ -98,7 +101,12 @@ def kv_elements(deployment: Deployment) -> tuple[str, float]:
     """(format, bytes of an element) of the cache: the model's type for `auto`, unless the checkpoint names another."""
     asked = deployment.kv_format
     checkpoint = deployment.model.checkpoint
-    if asked == "auto" and checkpoint is not None and checkpoint.kv_format == "fp8" and deployment.weight_format.name == checkpoint.weight_format:
+    if (
+        asked == "auto"
+        and checkpoint is not None
+        and checkpoint.kv_format == "fp8"
+        and deployment.weight_format.name == checkpoint.weight_format
+    ):
         asked = "fp8"
     if asked == "auto" or deployment.model.architecture in feature("kv_dtype_ignored"):
         return ("bf16" if deployment.model.dtype == "bf16" else "f16"), 2.0

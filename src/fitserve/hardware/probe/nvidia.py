@@ -38,5 +38,7 @@ def device_from_driver(name: str, memory_bytes: int, compute_capability: str) ->
     try:
         known = identify(name, memory_bytes).device
     except InputError:
-        return Accelerator(id=name, vendor="nvidia", name=name, memory_bytes=memory_bytes, compute_capability=compute_capability)
+        return Accelerator(
+            id=name, vendor="nvidia", name=name, memory_bytes=memory_bytes, compute_capability=compute_capability
+        )
     return replace(known, memory_bytes=memory_bytes, compute_capability=compute_capability, is_recalled=False)

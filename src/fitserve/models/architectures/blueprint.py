@@ -5,7 +5,15 @@ from dataclasses import dataclass, field, replace
 
 from fitserve.models.architectures.config import Config
 from fitserve.models.tensors import grouped, layer_tensors
-from fitserve.models.types import Attention, CompressedAttention, LanguageModel, LatentAttention, Layer, Mixer, TensorGroup
+from fitserve.models.types import (
+    Attention,
+    CompressedAttention,
+    LanguageModel,
+    LatentAttention,
+    Layer,
+    Mixer,
+    TensorGroup,
+)
 
 Extra = tuple[int | None, str, tuple[int, ...]]
 
@@ -33,11 +41,17 @@ class Blueprint:
     """Norms that stand only in some layers."""
 
 
-def assemble(blueprint: Blueprint, config: Config, model_id: str, others: tuple[TensorGroup, ...] = ()) -> LanguageModel:
+def assemble(
+    blueprint: Blueprint, config: Config, model_id: str, others: tuple[TensorGroup, ...] = ()
+) -> LanguageModel:
     """The model of this blueprint; `others` are vision and MTP tensors."""
     hidden = config.size("hidden_size", "d_model", "n_embd")
     vocab = config.size("vocab_size")
-    tied = blueprint.tied if blueprint.tied is not None else config.flag("tie_word_embeddings", default=blueprint.tied_default)
+    tied = (
+        blueprint.tied
+        if blueprint.tied is not None
+        else config.flag("tie_word_embeddings", default=blueprint.tied_default)
+    )
     specs = grouped(_specs(blueprint, hidden, vocab, tied))
     names = config.outer.get("architectures") or [""]
     multimodal = any(config.outer.get(key) for key in ("vision_config", "audio_config", "vision_tower"))
@@ -47,7 +61,9 @@ def assemble(blueprint: Blueprint, config: Config, model_id: str, others: tuple[
         model_type=str(config.outer.get("model_type") or config.text("model_type")),
         hidden_size=hidden,
         vocab_size=vocab,
-        max_context_tokens=config.size("max_position_embeddings", "max_sequence_length", "seq_length", "n_positions", default=2048),
+        max_context_tokens=config.size(
+            "max_position_embeddings", "max_sequence_length", "seq_length", "n_positions", default=2048
+        ),
         tied_embeddings=tied,
         dtype=_DTYPES.get(config.text("torch_dtype", "dtype"), "bf16"),
         layers=blueprint.layers,
@@ -65,7 +81,9 @@ def assemble(blueprint: Blueprint, config: Config, model_id: str, others: tuple[
 def _rotary_dim(blueprint: Blueprint, config: Config) -> int:
     """Widest rotated part of a head; `partial_rotary_factor` of the config rotates less than the whole."""
     rope = config.raw("rope_parameters")
-    part = config.raw("partial_rotary_factor") or (rope.get("partial_rotary_factor") if isinstance(rope, dict) else None)
+    part = config.raw("partial_rotary_factor") or (
+        rope.get("partial_rotary_factor") if isinstance(rope, dict) else None
+    )
     factor = part if isinstance(part, int | float) and 0 < part <= 1 else 1.0
     mixers = [mixer for layer in blueprint.layers for mixer in layer.mixers]
     widths = [m.rope_dim for m in mixers if isinstance(m, LatentAttention | CompressedAttention)]

@@ -13,7 +13,9 @@ class Config:
     """A config.json, or the `text_config` inside it, with the fields of the outer object as fallback."""
 
     def __init__(self, data: Mapping[str, Any], where: str) -> None:
-        inner = next((data[key] for key in ("text_config", "llm_config", "language_config") if _is_map(data.get(key))), {})
+        inner: Mapping[str, Any] = next(
+            (data[key] for key in ("text_config", "llm_config", "language_config") if _is_map(data.get(key))), {}
+        )
         self._fields: dict[str, Any] = {**data, **{k: v for k, v in inner.items() if v is not None}}
         self.outer = data
         self.where = where

@@ -10,7 +10,7 @@ from typing import Any
 from fitserve.models.architectures.blueprint import Blueprint
 from fitserve.models.architectures.config import Config
 from fitserve.models.architectures.parts import attention, dense, expert_layers, experts, spans
-from fitserve.models.types import Attention, Layer
+from fitserve.models.types import Layer
 
 FOUR_NORMS = ("attn_norm", "attn_post_norm", "ffn_norm", "ffn_post_norm")
 POST_NORMS = ("attn_post_norm", "ffn_post_norm")
@@ -30,7 +30,9 @@ def decoder(
 ) -> Blueprint:
     """A decoder; `attn`, `mlp` and `expert` change the common parts, `blueprint` the whole."""
     base = attention(config, **(attn or {}))
-    feed_forward = None if moe and not config.has("intermediate_size", "ffn_hidden_size") else dense(config, **(mlp or {}))
+    feed_forward = (
+        None if moe and not config.has("intermediate_size", "ffn_hidden_size") else dense(config, **(mlp or {}))
+    )
     block = experts(config, **(expert or {})) if moe else None
     is_moe = expert_layers(config) if moe else [False] * config.layer_count
     layers = tuple(
@@ -53,11 +55,11 @@ def llama(config: Config) -> Blueprint:
         window_by_default=config.text("model_type") == "mistral",
         attn={"qkv_bias": bias, "output_bias": bias and not config.has("qkv_bias")},
         mlp={"bias": config.flag("mlp_bias")},
-        extra=_rope_factors(config),
+        extra=rope_factors(config),
     )
 
 
-def _rope_factors(config: Config) -> tuple[tuple[None, str, tuple[int, ...]], ...]:
+def rope_factors(config: Config) -> tuple[tuple[None, str, tuple[int, ...]], ...]:
     """GGUF files of Llama 3.1 and later carry one factor per rotary pair (rope type llama3)."""
     rope = config.raw("rope_scaling", "rope_parameters")
     scaled = isinstance(rope, dict) and str(rope.get("rope_type") or rope.get("type")) == "llama3"
@@ -79,7 +81,9 @@ def mllama(config: Config) -> Blueprint:
     crossing = set(config.numbers("cross_attention_layers") or [])
     base = decoder(config, None)
     layers = tuple(
-        replace(layer, mixers=(attention(config, crosses_to_vision=True, qk_norm="head"),)) if index in crossing else layer
+        replace(layer, mixers=(attention(config, crosses_to_vision=True, qk_norm="head"),))
+        if index in crossing
+        else layer
         for index, layer in enumerate(base.layers)
     )
     gates = tuple((index, role, (1,)) for index in sorted(crossing) for role in ("attn_gate_scalar", "ffn_gate_scalar"))
@@ -172,7 +176,10 @@ def gpt_oss(config: Config) -> Blueprint:
 def glm(config: Config) -> Blueprint:
     """GLM-4-9B-chat: biases on q, k and v; GGUF stores q, k, v fused and gate with up."""
     return decoder(
-        config, "chatglm", attn={"qkv_bias": config.flag("attention_bias", default=True), "fused_qkv": True}, mlp={"fused_gate_up": True}
+        config,
+        "chatglm",
+        attn={"qkv_bias": config.flag("attention_bias", default=True), "fused_qkv": True},
+        mlp={"fused_gate_up": True},
     )
 
 
@@ -214,12 +221,21 @@ def minimax_m3(config: Config) -> Blueprint:
     """MiniMax-M3: dense first layers, a shared expert, a block indexer for sparse attention in all layers but those."""
     sparse = config.part("sparse_attention_config")
     flags = sparse.numbers("sparse_attention_freq") or [0] * config.layer_count
-    heads, dim, hidden = sparse.count("sparse_num_index_heads"), sparse.count("sparse_index_dim"), config.size("hidden_size")
+    heads, dim, hidden = (
+        sparse.count("sparse_num_index_heads"),
+        sparse.count("sparse_index_dim"),
+        config.size("hidden_size"),
+    )
     extra = tuple(
         (index, f"indexer.{role}.weight", shape)
         for index, flag in enumerate(flags)
         if flag
-        for role, shape in (("q_proj", (hidden, heads * dim)), ("k_proj", (hidden, dim)), ("q_norm", (dim,)), ("k_norm", (dim,)))
+        for role, shape in (
+            ("q_proj", (hidden, heads * dim)),
+            ("k_proj", (hidden, dim)),
+            ("q_norm", (dim,)),
+            ("k_norm", (dim,)),
+        )
     )
     return decoder(
         config,
@@ -234,12 +250,12 @@ def minimax_m3(config: Config) -> Blueprint:
 
 def exaone(config: Config) -> Blueprint:
     """EXAONE 3.x: the layout of Llama."""
-    return decoder(config, "exaone", tied_default=True, extra=_rope_factors(config))
+    return decoder(config, "exaone", tied_default=True, extra=rope_factors(config))
 
 
 def exaone4(config: Config) -> Blueprint:
     """EXAONE 4: norms after the blocks; three of four layers slide in the 32B model."""
-    return decoder(config, "exaone4", period=4, attn={"qk_norm": "head"}, norms=POST_NORMS, extra=_rope_factors(config))
+    return decoder(config, "exaone4", period=4, attn={"qk_norm": "head"}, norms=POST_NORMS, extra=rope_factors(config))
 
 
 def exaone_moe(config: Config) -> Blueprint:
@@ -271,125 +287,6 @@ def cohere2(config: Config) -> Blueprint:
 
 def granite(config: Config) -> Blueprint:
     """Granite 3 dense: the layout of Llama."""
-    return decoder(config, "granite", attn={"qkv_bias": config.flag("attention_bias")}, mlp={"bias": config.flag("mlp_bias")})
-
-
-def olmo2(config: Config) -> Blueprint:
-    """OLMo 2 and 3: norms after the blocks and over the whole query and key; OLMo 3 slides in three of four layers."""
-    return decoder(config, "olmo2", period=4, attn={"qk_norm": "full"}, norms=POST_NORMS)
-
-
-def olmoe(config: Config) -> Blueprint:
-    """OLMoE."""
-    return decoder(config, "olmoe", moe=True, attn={"qk_norm": "full"})
-
-
-def smollm3(config: Config) -> Blueprint:
-    """SmolLM3: the layout of Llama, tied."""
-    return decoder(config, "smollm3", tied_default=True)
-
-
-def starcoder2(config: Config) -> Blueprint:
-    """StarCoder2: biases everywhere, two matrices in the feed-forward block, a window on all layers."""
-    bias = config.flag("use_bias", default=True)
     return decoder(
-        config,
-        "starcoder2",
-        window_by_default=True,
-        attn={"qkv_bias": bias, "output_bias": bias},
-        mlp={"gated": False, "bias": bias},
-        norm_bias=True,
-        tied_default=True,
-    )
-
-
-def falcon(config: Config) -> Blueprint:
-    """Falcon 7B, 40B, 180B: fused q, k, v; two biased norms with the new decoder, else one."""
-    new = config.flag("new_decoder_architecture")
-    kv = config.size("num_kv_heads", default=1) if new or not config.flag("multi_query", default=True) else 1
-    bias = config.flag("bias")
-    hidden = config.size("hidden_size")
-    return decoder(
-        config,
-        "falcon",
-        attn={"kv_heads": kv, "fused_qkv": True, "qkv_bias": bias, "output_bias": bias},
-        mlp={"gated": False, "bias": bias, "width": config.size("ffn_hidden_size", default=4 * hidden)},
-        norms=("attn_norm", "attn_norm_2") if new else ("attn_norm",),
-        norm_bias=True,
-        tied_default=True,
-    )
-
-
-def hunyuan_dense(config: Config) -> Blueprint:
-    """Hunyuan dense: norms on heads."""
-    return decoder(config, "hunyuan-dense", attn={"qk_norm": "head"})
-
-
-def hunyuan_moe(config: Config) -> Blueprint:
-    """Hunyuan-A13B."""
-    return decoder(config, "hunyuan-moe", moe=True, attn={"qk_norm": "head"})
-
-
-def hy3(config: Config) -> Blueprint:
-    """Hy3: norms on heads, a dense first layer."""
-    return decoder(config, "hy_v3", moe=True, attn={"qk_norm": "head"}, expert={"router_bias": True})
-
-
-def ernie(config: Config) -> Blueprint:
-    """ERNIE 4.5 dense."""
-    return decoder(config, "ernie4_5", tied_default=True)
-
-
-def ernie_moe(config: Config) -> Blueprint:
-    """ERNIE 4.5 with experts."""
-    return decoder(config, "ernie4_5-moe", moe=True, expert={"router_bias": True}, tied_default=True)
-
-
-def internlm2(config: Config) -> Blueprint:
-    """InternLM2 and 2.5: the layout of Llama with one fused projection in the checkpoint."""
-    return decoder(config, "internlm2")
-
-
-def apertus(config: Config) -> Blueprint:
-    """Apertus: xIELU, so two matrices in the feed-forward block, with four scalars a layer; norms on heads."""
-    scalars = tuple(
-        (index, f"hf:xielu.{name}", (1,)) for index in range(config.layer_count) for name in ("alpha_n", "alpha_p", "beta", "eps")
-    )
-    return decoder(config, "apertus", attn={"qk_norm": "head"}, mlp={"gated": False}, extra=_rope_factors(config) + scalars)
-
-
-def dbrx(config: Config) -> Blueprint:
-    """DBRX: fused q, k, v; attention and expert numbers in objects of their own."""
-    attn, ffn = config.part("attn_config"), config.part("ffn_config")
-    heads = config.size("n_heads")
-    dim = config.size("d_model") // heads
-    layer = Layer(
-        mixers=(Attention(query_heads=heads, kv_heads=attn.size("kv_n_heads"), key_dim=dim, value_dim=dim, fused_qkv=True),),
-        experts=experts(
-            Config({"num_experts": ffn.size("moe_num_experts"), "moe_k": ffn.size("moe_top_k"),
-                    "moe_intermediate_size": ffn.size("ffn_hidden_size")}, config.where)
-        ),
-    )
-    return Blueprint(layers=(layer,) * config.layer_count, gguf="dbrx", norms=("attn_norm", "attn_output_norm"))
-
-
-def deci(config: Config) -> Blueprint:
-    """Nemotron Super and Ultra (DeciLM): each block has its own width, or none at all."""
-    hidden, heads = config.size("hidden_size"), config.size("num_attention_heads")
-    layers = []
-    for block in config.maps("block_configs"):
-        attn, ffn = Config(block.get("attention", {}), config.where), Config(block.get("ffn", {}), config.where)
-        group = attn.optional("n_heads_in_group")
-        mixers = () if group is None else (attention(config, kv_heads=heads // group),)
-        multiple = ffn.raw("ffn_mult")
-        width = None if not isinstance(multiple, int | float) else -(-int(2 * multiple * hidden / 3) // 256) * 256
-        layers.append(Layer(mixers=mixers, dense=None if width is None else dense(Config({"intermediate_size": width}, config.where))))
-    with_attention = tuple(i for i, layer in enumerate(layers) if layer.mixers)
-    with_mlp = tuple(i for i, layer in enumerate(layers) if layer.dense)
-    return Blueprint(
-        layers=tuple(layers),
-        gguf="deci",
-        norms=(),
-        norm_layers={"attn_norm": with_attention, "ffn_norm": with_mlp},
-        extra=_rope_factors(config),
+        config, "granite", attn={"qkv_bias": config.flag("attention_bias")}, mlp={"bias": config.flag("mlp_bias")}
     )

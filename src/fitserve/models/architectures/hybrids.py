@@ -5,7 +5,7 @@ from dataclasses import replace
 from fitserve.models.architectures.blueprint import Blueprint, Extra
 from fitserve.models.architectures.config import Config
 from fitserve.models.architectures.parts import attention, dense, expert_layers, experts, latent
-from fitserve.models.types import Layer, LinearAttention, Mixer, ShortConvolution, StateSpace
+from fitserve.models.types import LatentAttention, Layer, LinearAttention, Mixer, ShortConvolution, StateSpace
 
 
 def _pattern(config: Config, full_name: str = "full_attention") -> list[bool]:
@@ -30,7 +30,9 @@ def _gated_delta(config: Config, gguf: str, moe: bool, recurrent_dtype: str | No
     block = experts(config, shared_gate=True) if moe else None
     is_moe = expert_layers(config) if moe else [False] * config.layer_count
     layers = tuple(
-        Layer(mixers=(full if attends else linear,), dense=None if has else dense(config), experts=block if has else None)
+        Layer(
+            mixers=(full if attends else linear,), dense=None if has else dense(config), experts=block if has else None
+        )
         for attends, has in zip(_pattern(config), is_moe, strict=True)
     )
     return Blueprint(layers=layers, gguf=gguf, norms=("attn_norm", "attn_post_norm"), recurrent_dtype=recurrent_dtype)
@@ -58,7 +60,11 @@ def kimi_linear(config: Config) -> Blueprint:
     heads = linear_config.size("num_heads", default=config.size("num_attention_heads"))
     dim = linear_config.size("head_dim", default=128)
     linear = LinearAttention(
-        kind="kda", key_heads=heads, value_heads=heads, key_dim=dim, value_dim=dim,
+        kind="kda",
+        key_heads=heads,
+        value_heads=heads,
+        key_dim=dim,
+        value_dim=dim,
         conv_kernel=linear_config.size("short_conv_kernel_size", default=4),
     )
     is_moe = expert_layers(config)
@@ -81,7 +87,11 @@ def kimi_k3(config: Config) -> Blueprint:
         replace(
             layer,
             mixers=tuple(
-                replace(m, full_rank_gate=True) if isinstance(m, LinearAttention) else replace(m, gate=True)  # type: ignore[call-arg]
+                replace(m, full_rank_gate=True)
+                if isinstance(m, LinearAttention)
+                else replace(m, gate=True)
+                if isinstance(m, LatentAttention)
+                else m
                 for m in layer.mixers
             ),
             experts=replace(layer.experts, latent_width=width) if layer.experts else None,
@@ -101,8 +111,12 @@ def minimax_text(config: Config) -> Blueprint:
     kinds = config.numbers("attn_type_list") or [0] * config.layer_count
     full = attention(config)
     linear = LinearAttention(
-        kind="lightning", key_heads=full.query_heads, value_heads=full.query_heads,
-        key_dim=full.key_dim, value_dim=full.key_dim, conv_kernel=1,
+        kind="lightning",
+        key_heads=full.query_heads,
+        value_heads=full.query_heads,
+        key_dim=full.key_dim,
+        value_dim=full.key_dim,
+        conv_kernel=1,
     )
     layers = tuple(Layer(mixers=(full if kind else linear,), experts=experts(config)) for kind in kinds)
     return Blueprint(layers=layers, gguf="minimax-01")
@@ -125,7 +139,9 @@ def jamba(config: Config) -> Blueprint:
     for index in range(config.layer_count):
         has = config.count("num_experts", default=16) > 1 and (index - moe_at) % moe_step == 0
         mixer: Mixer = attention(config) if (index - attn_at) % attn_step == 0 else state
-        layers.append(Layer(mixers=(mixer,), dense=None if has else dense(config), experts=experts(config) if has else None))
+        layers.append(
+            Layer(mixers=(mixer,), dense=None if has else dense(config), experts=experts(config) if has else None)
+        )
     return Blueprint(layers=tuple(layers), gguf="jamba")
 
 
@@ -147,13 +163,18 @@ def nemotron_h(config: Config) -> Blueprint:
     state = _mamba2(config, inner)
     letters = {"mamba": "M", "attention": "*", "mlp": "-", "moe": "E"}
     named = config.raw("layers_block_type")
-    pattern = "".join(letters.get(str(n), "?") for n in named) if isinstance(named, list) else config.text("hybrid_override_pattern")
+    pattern = (
+        "".join(letters.get(str(n), "?") for n in named)
+        if isinstance(named, list)
+        else config.text("hybrid_override_pattern")
+    )
     kinds = {
         "M": lambda: Layer(mixers=(state,)),
         "*": lambda: Layer(mixers=(attention(config),)),
         "-": lambda: Layer(mixers=(), dense=dense(config, gated=False)),
         "E": lambda: Layer(
-            mixers=(), experts=experts(config, gated=False, router_bias=True, latent_width=config.optional("moe_latent_size"))
+            mixers=(),
+            experts=experts(config, gated=False, router_bias=True, latent_width=config.optional("moe_latent_size")),
         ),
     }
     layers = tuple(kinds[letter]() for letter in pattern if letter in kinds)
@@ -175,7 +196,8 @@ def granite_hybrid(config: Config) -> Blueprint:
     feed_forward = None if has_experts else dense(config, width=shared)
     mixers: dict[str, Mixer | None] = {"mamba": state, "attention": attention(config)}
     layers = tuple(
-        Layer(mixers=tuple(m for m in (mixers[kind],) if m is not None), dense=feed_forward, experts=block) for kind in types
+        Layer(mixers=tuple(m for m in (mixers[kind],) if m is not None), dense=feed_forward, experts=block)
+        for kind in types
     )
     return Blueprint(layers=layers, gguf="granitehybrid", tied_default=True)
 
@@ -227,7 +249,9 @@ def mamba(config: Config) -> Blueprint:
         conv_kernel=config.size("conv_kernel", default=4),
         dt_rank=rank if isinstance(rank, int) else -(-hidden // 16),
     )
-    return Blueprint(layers=(Layer(mixers=(state,)),) * config.layer_count, gguf="mamba", norms=("attn_norm",), tied_default=True)
+    return Blueprint(
+        layers=(Layer(mixers=(state,)),) * config.layer_count, gguf="mamba", norms=("attn_norm",), tied_default=True
+    )
 
 
 def mamba2(config: Config) -> Blueprint:

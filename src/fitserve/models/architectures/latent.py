@@ -8,7 +8,13 @@ from fitserve.models.architectures.parts import dense, expert_layers, experts, l
 from fitserve.models.types import CompressedAttention, Indexer, Layer
 
 
-def _mla(config: Config, gguf: str | None, router_bias: bool, norms: tuple[str, ...] = ("attn_norm", "ffn_norm"), **changes: object) -> Blueprint:
+def _mla(
+    config: Config,
+    gguf: str | None,
+    router_bias: bool,
+    norms: tuple[str, ...] = ("attn_norm", "ffn_norm"),
+    **changes: object,
+) -> Blueprint:
     mixer = latent(config)
     block = experts(config, router_bias=router_bias, **changes)
     feed_forward = dense(config)
@@ -65,14 +71,19 @@ def deepseek_v4(config: Config) -> Blueprint:
     ratios = config.numbers("compress_ratios") or []
     count, hidden = config.layer_count, config.size("hidden_size")
     hashed = config.count("num_hash_layers")
-    index = Indexer(heads=config.size("index_n_heads"), head_dim=config.size("index_head_dim"), top_k=config.size("index_topk"))
+    index = Indexer(
+        heads=config.size("index_n_heads"), head_dim=config.size("index_head_dim"), top_k=config.size("index_topk")
+    )
     mixers = [_compressed(config, ratio, index) for ratio in ratios]
     layers = tuple(
         Layer(mixers=(mixer,), experts=experts(config, router_bias=position >= hashed, hash_routed=position < hashed))
         for position, mixer in enumerate(mixers[:count])
     )
     return Blueprint(
-        layers=layers, gguf="deepseek4", extra=_hyper_connections(config, hidden, count), mtp_mixers=tuple(mixers[count:])
+        layers=layers,
+        gguf="deepseek4",
+        extra=_hyper_connections(config, hidden, count),
+        mtp_mixers=tuple(mixers[count:]),
     )
 
 

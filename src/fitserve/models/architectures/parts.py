@@ -23,7 +23,9 @@ def attention(config: Config, **changes: object) -> Attention:
     dim = config.optional("head_dim", "attention_head_dim") or config.size("hidden_size", "n_embd", "d_model") // heads
     base = Attention(
         query_heads=heads,
-        kv_heads=config.size("num_key_value_heads", "num_kv_heads", "num_attention_groups", "multi_query_group_num", default=heads),
+        kv_heads=config.size(
+            "num_key_value_heads", "num_kv_heads", "num_attention_groups", "multi_query_group_num", default=heads
+        ),
         key_dim=dim,
         value_dim=config.optional("v_head_dim") or dim,
     )
@@ -72,11 +74,16 @@ def experts(config: Config, **changes: object) -> Experts:
     width = config.size("moe_intermediate_size", "expert_ffn_hidden_size", "intermediate_size")
     shared_count = config.count("n_shared_experts", "num_shared_experts", "num_shared_expert", "moe_num_shared_experts")
     shared = config.count(
-        "shared_expert_intermediate_size", "shared_intermediate_size", "moe_shared_expert_intermediate_size", "share_expert_dim"
+        "shared_expert_intermediate_size",
+        "shared_intermediate_size",
+        "moe_shared_expert_intermediate_size",
+        "share_expert_dim",
     )
     base = Experts(
         count=config.size("num_local_experts", "n_routed_experts", "num_experts", "moe_num_experts"),
-        used=config.size("num_experts_per_tok", "num_experts_per_token", "moe_k", "moe_topk", "top_k_experts", "moe_top_k"),
+        used=config.size(
+            "num_experts_per_tok", "num_experts_per_token", "moe_k", "moe_topk", "top_k_experts", "moe_top_k"
+        ),
         width=width,
         shared_width=shared or shared_count * width,
     )

@@ -7,6 +7,7 @@ from fitserve.foundation.errors import FactMissing, InputError
 from fitserve.models.architectures import decoders as d
 from fitserve.models.architectures import hybrids as h
 from fitserve.models.architectures import latent as la
+from fitserve.models.architectures import more_decoders as m
 from fitserve.models.architectures import windows as w
 from fitserve.models.architectures.blueprint import Blueprint, assemble
 from fitserve.models.architectures.config import Config
@@ -20,22 +21,22 @@ def _mistral3(config: Config) -> Blueprint:
 
 FAMILIES: Mapping[str, Callable[[Config], Blueprint]] = {
     "AXK1ForCausalLM": la.axk1,
-    "ApertusForCausalLM": d.apertus,
+    "ApertusForCausalLM": m.apertus,
     "Cohere2ForCausalLM": d.cohere2,
     "CohereForCausalLM": d.command_r,
-    "DbrxForCausalLM": d.dbrx,
-    "DeciLMForCausalLM": d.deci,
+    "DbrxForCausalLM": m.dbrx,
+    "DeciLMForCausalLM": m.deci,
     "DeepseekV2ForCausalLM": la.deepseek_v2,
     "DeepseekV32ForCausalLM": la.deepseek_v32,
     "DeepseekV3ForCausalLM": la.deepseek_v3,
     "DeepseekV4ForCausalLM": la.deepseek_v4,
-    "Ernie4_5ForCausalLM": d.ernie,
-    "Ernie4_5_MoeForCausalLM": d.ernie_moe,
+    "Ernie4_5ForCausalLM": m.ernie,
+    "Ernie4_5_MoeForCausalLM": m.ernie_moe,
     "Exaone4ForCausalLM": d.exaone4,
     "Exaone4_5_ForConditionalGeneration": d.exaone4,
     "ExaoneForCausalLM": d.exaone,
     "ExaoneMoEForCausalLM": d.exaone_moe,
-    "FalconForCausalLM": d.falcon,
+    "FalconForCausalLM": m.falcon,
     "FalconH1ForCausalLM": h.falcon_h1,
     "Gemma2ForCausalLM": w.gemma2,
     "Gemma3ForCausalLM": w.gemma3,
@@ -54,11 +55,11 @@ FAMILIES: Mapping[str, Callable[[Config], Blueprint]] = {
     "GraniteForCausalLM": d.granite,
     "GraniteMoeHybridForCausalLM": h.granite_hybrid,
     "HCXVisionV2ForCausalLM": d.hyperclovax,
-    "HYV3ForCausalLM": d.hy3,
-    "HunYuanDenseV1ForCausalLM": d.hunyuan_dense,
-    "HunYuanMoEV1ForCausalLM": d.hunyuan_moe,
+    "HYV3ForCausalLM": m.hy3,
+    "HunYuanDenseV1ForCausalLM": m.hunyuan_dense,
+    "HunYuanMoEV1ForCausalLM": m.hunyuan_moe,
     "HyperCLOVAXForCausalLM": d.hyperclovax,
-    "InternLM2ForCausalLM": d.internlm2,
+    "InternLM2ForCausalLM": m.internlm2,
     "JambaForCausalLM": h.jamba,
     "KimiK25ForConditionalGeneration": la.deepseek_v3,
     "KimiVLForConditionalGeneration": la.deepseek_v3,
@@ -88,9 +89,9 @@ FAMILIES: Mapping[str, Callable[[Config], Blueprint]] = {
     "MllamaForConditionalGeneration": d.mllama,
     "MuseGlimmerForConditionalGeneration": w.muse_glimmer,
     "NemotronHForCausalLM": h.nemotron_h,
-    "Olmo2ForCausalLM": d.olmo2,
-    "Olmo3ForCausalLM": d.olmo2,
-    "OlmoeForCausalLM": d.olmoe,
+    "Olmo2ForCausalLM": m.olmo2,
+    "Olmo3ForCausalLM": m.olmo2,
+    "OlmoeForCausalLM": m.olmoe,
     "Phi3ForCausalLM": d.phi3,
     "PhiForCausalLM": d.phi,
     "PhimoeForCausalLM": d.phi_moe,
@@ -109,10 +110,10 @@ FAMILIES: Mapping[str, Callable[[Config], Blueprint]] = {
     "Qwen3_5MoeForCausalLM": h.qwen35_moe,
     "Qwen3_5MoeForConditionalGeneration": h.qwen35_moe,
     "SeedOssForCausalLM": d.seed_oss,
-    "SmolLM3ForCausalLM": d.smollm3,
+    "SmolLM3ForCausalLM": m.smollm3,
     "SolarForCausalLM": d.solar,
     "SolarOpenForCausalLM": d.solar_open,
-    "Starcoder2ForCausalLM": d.starcoder2,
+    "Starcoder2ForCausalLM": m.starcoder2,
     "Step3p7FlashForCausalLM": w.step3,
 }
 

@@ -36,7 +36,9 @@ def gemma3n(config: Config) -> Blueprint:
     layers = tuple(
         Layer(
             mixers=(attention(config, qk_norm="head", window_tokens=span.window, shares_kv=index >= first_shared),),
-            dense=dense(config) if widths is None else dense(Config({"intermediate_size": widths[index]}, config.where)),
+            dense=dense(config)
+            if widths is None
+            else dense(Config({"intermediate_size": widths[index]}, config.where)),
         )
         for index, span in enumerate(spans(config, period=5))
     )
@@ -95,9 +97,14 @@ def gemma4(config: Config) -> Blueprint:
     window = config.optional("sliding_window")
     first_shared = config.layer_count - config.count("num_kv_shared_layers")
     full_kv = config.optional("num_global_key_value_heads") if config.flag("attention_k_eq_v") else None
-    layers = tuple(_gemma4_layer(config, span, index >= first_shared, full_kv, window) for index, span in enumerate(spans(config, 6)))
-    extra = _per_layer_embedding(config) + tuple((i, "gguf:layer_output_scale.weight", (1,)) for i in range(config.layer_count))
-    norms = FOUR_NORMS
+    layers = tuple(
+        _gemma4_layer(config, span, index >= first_shared, full_kv, window)
+        for index, span in enumerate(spans(config, 6))
+    )
+    extra = _per_layer_embedding(config) + tuple(
+        (i, "gguf:layer_output_scale.weight", (1,)) for i in range(config.layer_count)
+    )
+    norms: tuple[str, ...] = FOUR_NORMS
     if config.flag("enable_moe_block"):
         norms += ("ffn_norm_1", "ffn_norm_2", "ffn_post_norm_2")
         hidden, count = config.size("hidden_size"), config.size("num_experts")

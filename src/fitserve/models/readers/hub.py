@@ -127,11 +127,11 @@ def _from_gguf(repository: str, files: list[str], mix: str) -> LanguageModel:
     models = [f for f in files if f.lower().endswith(".gguf") and "mmproj" not in f.lower()]
     firsts = [f for f in models if "-of-" not in f or "-00001-of-" in f]
     wanted = parse_format(mix).gguf_mix if mix else None
-    chosen = [f for f in firsts if wanted is None or re.search(rf"(?<![A-Z0-9_]){re.escape(wanted)}(?![A-Z0-9_])", f.upper())]
+    chosen = [
+        f for f in firsts if wanted is None or re.search(rf"(?<![A-Z0-9_]){re.escape(wanted)}(?![A-Z0-9_])", f.upper())
+    ]
     if len(chosen) == 1:
         return read_gguf(_address(repository, chosen[0]), open_url)
     if not models:
         raise InputError.of("folder_without_config", where=repository)
     raise InputError.of("several_gguf_files", where=repository, files=tuple((chosen or firsts)[:12]))
-
-

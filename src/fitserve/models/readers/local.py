@@ -42,7 +42,9 @@ def _read_folder(folder: Path) -> LanguageModel:
 def _read_config(config: Path, name: Path, shards: tuple[StoredTensor, ...] | None) -> LanguageModel:
     with closing(FileSource(config)) as source:
         if source.size > MOST_CONFIG_BYTES:
-            raise InputError.of("file_too_large", where=str(config), size_bytes=source.size, limit_bytes=MOST_CONFIG_BYTES)
+            raise InputError.of(
+                "file_too_large", where=str(config), size_bytes=source.size, limit_bytes=MOST_CONFIG_BYTES
+            )
         data = dict(parse_json_object(source.read(0, source.size), str(config)))
     extra = config.parent / "hf_quant_config.json"
     if "quantization_config" not in data and extra.is_file():
@@ -79,4 +81,6 @@ def _check_complete(folder: Path, names: set[str]) -> None:
     wanted = {str(value) for value in table.values()} if isinstance(table, dict) else set()
     missing = sorted(wanted - names)
     if missing:
-        raise InputError.of("safetensors_broken", where=str(folder / missing[0]), detail="the index names it and it is not there")
+        raise InputError.of(
+            "safetensors_broken", where=str(folder / missing[0]), detail="the index names it and it is not there"
+        )

@@ -47,9 +47,13 @@ def _is_path(name: str) -> bool:
     if not name:
         return False
     path = Path(name).expanduser()
-    looks = name.startswith(("/", "./", "../", "~", ".\\", "..\\")) or name.lower().endswith((".gguf", ".json", ".safetensors"))
+    looks = name.startswith(("/", "./", "../", "~", ".\\", "..\\")) or name.lower().endswith(
+        (".gguf", ".json", ".safetensors")
+    )
     try:
-        return looks or path.is_dir() and (path / "config.json").exists() or path.is_dir() and any(path.glob("*.gguf"))
+        return (
+            looks or (path.is_dir() and (path / "config.json").exists()) or (path.is_dir() and any(path.glob("*.gguf")))
+        )
     except OSError:
         return False
 
@@ -65,5 +69,3 @@ def _named(name: str, found: ResolvedName) -> Reference:
         return Reference(model=replace(model, id=name), weight_format=found.weight_format, layout_of=found.id)
     repository = name if found.weight_format is not None and "/" in name else None
     return Reference(model=model, weight_format=found.weight_format, repository=repository)
-
-

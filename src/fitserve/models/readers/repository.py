@@ -26,7 +26,9 @@ def parse_json_object(text: bytes, where: str) -> Mapping[str, Any]:
     return value
 
 
-def model_of(config: Mapping[str, Any], model_id: str, where: str, tensors: Iterable[StoredTensor] | None, is_local: bool) -> LanguageModel:
+def model_of(
+    config: Mapping[str, Any], model_id: str, where: str, tensors: Iterable[StoredTensor] | None, is_local: bool
+) -> LanguageModel:
     """The model of a config; `tensors`, when given, fix the bytes and the parts beside the text model."""
     listed = None if tensors is None else tuple(tensors)
     others = () if listed is None else _other_parts(listed, config)
@@ -34,7 +36,9 @@ def model_of(config: Mapping[str, Any], model_id: str, where: str, tensors: Iter
     try:
         checkpoint = read_quantization(config)
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError.of("config_field_wrong", field="quantization_config", value=str(error)[:60], where=where) from error
+        raise InputError.of(
+            "config_field_wrong", field="quantization_config", value=str(error)[:60], where=where
+        ) from error
     stored = None if not listed else sum(tensor.bytes for tensor in listed)
     return replace(model, checkpoint=checkpoint, stored_weight_bytes=stored, is_local=is_local)
 
@@ -49,7 +53,9 @@ def _other_parts(tensors: tuple[StoredTensor, ...], config: Mapping[str, Any]) -
         size = sum(tensor.bytes for tensor in mine)
         if size:
             elements = max(1, size // 2)
-            groups.append(TensorGroup(role=f"{part}.all", shape=(elements,), part=part, stored_bytes=size, stored_type="stored"))
+            groups.append(
+                TensorGroup(role=f"{part}.all", shape=(elements,), part=part, stored_bytes=size, stored_type="stored")
+            )
     return tuple(groups)
 
 

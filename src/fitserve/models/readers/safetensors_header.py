@@ -49,8 +49,10 @@ def _tensor(source: ByteSource, name: str, row: Any, data_bytes: int) -> StoredT
     if not isinstance(row, Mapping):
         _fail(source, f"tensor {name[:64]} is no object")
     dtype, shape, offsets = row.get("dtype"), row.get("shape"), row.get("data_offsets")
-    if dtype not in _BITS or not _whole(shape) or not _whole(offsets) or len(offsets) != 2:
+    if dtype not in _BITS or not isinstance(shape, list) or not isinstance(offsets, list) or len(offsets) != 2:
         _fail(source, f"tensor {name[:64]} has no valid dtype, shape and data_offsets")
+    if not _are_sizes(shape) or not _are_sizes(offsets):
+        _fail(source, f"tensor {name[:64]} has sizes that cannot be")
     start, end = offsets
     if not start <= end <= data_bytes:
         _fail(source, f"tensor {name[:64]} ends at byte {end:,} of {data_bytes:,}")
@@ -59,5 +61,5 @@ def _tensor(source: ByteSource, name: str, row: Any, data_bytes: int) -> StoredT
     return StoredTensor(name=name, dtype=dtype, shape=tuple(shape), bytes=end - start)
 
 
-def _whole(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, int) and not isinstance(item, bool) and 0 <= item < 1 << 50 for item in value)
+def _are_sizes(values: list[Any]) -> bool:
+    return all(isinstance(item, int) and not isinstance(item, bool) and 0 <= item < 1 << 50 for item in values)
