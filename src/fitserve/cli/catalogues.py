@@ -56,7 +56,7 @@ def run_models(values: dict[str, Any], texts: Texts) -> int:
             for row in found
         ],
     }
-    write(form, models_view(found, texts), bool(values.get("json")), values.get("out"))
+    write(lambda: form, models_view(found, texts), bool(values.get("json")), values.get("out"))
     return 0 if found else 1
 
 
@@ -67,7 +67,7 @@ def run_gpus(values: dict[str, Any], texts: Texts) -> int:
         row for row in gpu_rows().values() if _wanted(values, f"{row['id']} {row['vendor']} {' '.join(row['names'])}")
     ]
     form = {"schema_version": 1, "gpus": [{key: row[key] for key in _GPU_KEYS} for row in found]}
-    write(form, gpus_view(found, texts), bool(values.get("json")), values.get("out"))
+    write(lambda: form, gpus_view(found, texts), bool(values.get("json")), values.get("out"))
     return 0 if found else 1
 
 
@@ -88,7 +88,7 @@ def run_engines(values: dict[str, Any], texts: Texts) -> int:
         for engine in ENGINES
     ]
     write(
-        {"schema_version": 1, "engines": listed},
+        lambda: {"schema_version": 1, "engines": listed},
         engines_view(listed, texts),
         bool(values.get("json")),
         values.get("out"),

@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,25 +23,31 @@ def check_out(out: str | None) -> None:
 
 
 def write(
-    form: dict[str, Any], view: RenderableType, as_json: bool, out: str | None, markdown: str | None = None
+    form: Callable[[], dict[str, Any]],
+    view: RenderableType,
+    as_json: bool,
+    out: str | None,
+    markdown: Callable[[], str] | None = None,
 ) -> None:
     """Prints an answer, and writes it to `out` when that is given; `markdown` is its own Markdown form, if it has one."""
     if out is not None:
         ending = Path(out).suffix.lower()
-        save(Path(out), markdown if markdown is not None and ending == ".md" else _content(form, view, ending), ending)
+        is_own = markdown is not None and ending == ".md"
+        save(Path(out), markdown() if is_own and markdown else _content(form, view, ending), ending)
     if as_json:
-        print(json.dumps(form, ensure_ascii=False, indent=2))
+        print(json.dumps(form(), ensure_ascii=False, indent=2))
     else:
         print_view(view)
 
 
-def _content(form: dict[str, Any], view: RenderableType, ending: str) -> str:
+def _content(form: Callable[[], dict[str, Any]], view: RenderableType, ending: str) -> str:
     if ending == ".json":
-        return json.dumps(form, ensure_ascii=False, indent=2) + "\n"
+        return json.dumps(form(), ensure_ascii=False, indent=2) + "\n"
     if ending in {".md", ".txt"}:
         text = as_text(view)
         return f"```text\n{text}```\n" if ending == ".md" else text
-    plans = form.get("plans", [form.get("plan")])
+    answer = form()
+    plans = answer.get("plans", [answer.get("plan")])
     command = plans[0]["command"] if plans and plans[0] else None
     command_text = None if command is None else command["shells"][SCRIPTS[ending]]
     if command_text is None:

@@ -16,12 +16,11 @@ def run_validate(values: dict[str, Any], texts: Texts) -> int:
     cases = cases_of(names) if names else packaged_cases()
     rows = [row for case in cases for row in rows_of(case)]
     merged = scoreboard(rows, merged=True)
-    markdown = scoreboard_markdown(merged, rows, texts)
     write(
-        scoreboard_form(scoreboard(rows), rows, texts),
+        lambda: scoreboard_form(scoreboard(rows), rows, texts),
         scoreboard_view(merged, rows, texts),
         bool(values.get("json")),
         values.get("out"),
-        markdown,
+        lambda: scoreboard_markdown(merged, rows, texts),
     )
     return 0

@@ -1,11 +1,10 @@
 """The verbs: each parses its values into a request, makes one call, and hands the answer to the output."""
 
-from collections.abc import Callable
 from typing import Any
 
 from fitserve.cli.output import check_out, write
 from fitserve.foundation.reasons import note
-from fitserve.hardware.probe.machine import this_machine
+from fitserve.hardware.types import Machine
 from fitserve.models.readers.reference import read_reference
 from fitserve.plan.answer import Answer, estimate, fit, plan
 from fitserve.plan.request import EstimateRequest, FitRequest, PlanRequest
@@ -20,7 +19,13 @@ _FIT_ROWS = 40
 
 def world() -> World:
     """The outside of the command line: files, hub, this machine's drivers."""
-    return World(read_model=_read_model, this_machine=this_machine)
+    return World(read_model=_read_model, this_machine=_this_machine)
+
+
+def _this_machine() -> Machine:
+    from fitserve.hardware.probe.machine import this_machine  # drivers are looked at only when nobody names a machine
+
+    return this_machine()
 
 
 def _read_model(text: str) -> ModelRead:
@@ -48,7 +53,7 @@ def run_plan(values: Values, texts: Texts) -> int:
     """`fitserve plan`."""
     fields, as_json, out = _split(values)
     answer = plan(PlanRequest.read(**fields), world())
-    write(answer_form(answer, texts), plan_view(answer, texts), as_json, out)
+    write(lambda: answer_form(answer, texts), plan_view(answer, texts), as_json, out)
     return 0 if answer.is_yes else 1
 
 
@@ -56,7 +61,7 @@ def run_estimate(values: Values, texts: Texts) -> int:
     """`fitserve estimate`."""
     fields, as_json, out = _split(values)
     answer = estimate(EstimateRequest.read(**fields), world())
-    write(estimate_form(answer, texts), estimate_view(answer, texts), as_json, out)
+    write(lambda: estimate_form(answer, texts), estimate_view(answer, texts), as_json, out)
     return 0 if answer.is_yes else 1
 
 
@@ -65,8 +70,5 @@ def run_fit(values: Values, texts: Texts) -> int:
     fields, as_json, out = _split(values)
     request = FitRequest.read(**fields)
     answer: Answer = fit(request, world())
-    write(answer_form(answer, texts), fit_view(answer, texts, request.limit or _FIT_ROWS), as_json, out)
+    write(lambda: answer_form(answer, texts), fit_view(answer, texts, request.limit or _FIT_ROWS), as_json, out)
     return 0 if answer.is_yes else 1
-
-
-Verb = Callable[[Values, Texts], int]

@@ -14,7 +14,7 @@ System = Literal["linux", "windows", "macos"]
 class Request(BaseModel):
     """What every request shares: frozen, no unknown keys, errors as a list of problems."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     @classmethod
     def read(cls, **given: Any) -> Self:

@@ -6,7 +6,6 @@ from io import StringIO
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -21,6 +20,7 @@ from fitserve.render.texts import Texts, value_text
 from fitserve.search.evaluate import Evaluated, quality_class, quality_classes
 
 _REJECTED_SHOWN = 12
+_FIXES_SHOWN = 4
 
 
 def table_of(*columns: str) -> Table:
@@ -45,9 +45,7 @@ def plan_view(answer: Answer, texts: Texts) -> RenderableType:
     if answer.unreadable is not None:
         parts.append(Text(texts.reason(answer.unreadable)))
     if answer.rejected:
-        parts += [Text(texts.label("rejected"), style="bold red"), _rejected(answer.rejected[:_REJECTED_SHOWN], texts)]
-        if len(answer.rejected) > _REJECTED_SHOWN:
-            parts.append(Text(texts.label("more_rejected", count=len(answer.rejected) - _REJECTED_SHOWN), style="dim"))
+        parts += [Text(texts.label("rejected"), style="bold red"), *_rejected(answer.rejected, texts)]
     return Group(*parts, *_notes(answer.notes, texts))
 
 
@@ -187,7 +185,8 @@ def _best(item: Evaluated, texts: Texts) -> list[RenderableType]:
         text = shell_texts(command, native)[shell] or ""
         parts += [
             Text(texts.label("command", shell=shell), style="bold"),
-            Padding(Text(text, no_wrap=True, overflow="ignore"), (0, 0, 0, 2)),
+            # no padding: blanks after a line's backslash would break the command when it is copied
+            *(Text(f"  {line}", no_wrap=True, overflow="ignore") for line in text.splitlines()),
         ]
         parts.append(Text("  " + texts.label("others"), style="dim"))
         parts.append(Text(""))
@@ -256,20 +255,28 @@ def _mark(reason: Reason) -> str:
     return {Severity.BLOCKER: "✗", Severity.WARNING: "!", Severity.NOTE: "·"}[reason.severity]
 
 
-def _rejected(items: tuple[Evaluated, ...], texts: Texts) -> Table:
+def _rejected(items: tuple[Evaluated, ...], texts: Texts) -> list[RenderableType]:
+    """One row for all formats that are rejected for the same reasons; the proposal of another model stands below."""
     label = texts.label
     table = table_of(label("engine"), label("format"), label("verdict"), label("why"), label("fixes"))
+    groups: dict[tuple[str, str, str], list[Evaluated]] = {}
     for item in items:
-        blockers = [texts.reason(reason) for reason in item.reasons if reason.severity is not Severity.NOTE]
-        fixes = [fix_text(fix, texts) for fix in item.fixes]
+        why = "\n".join(texts.reason(reason) for reason in item.reasons if reason.severity is Severity.BLOCKER)
+        groups.setdefault((item.deployment.engine, str(item.verdict), why), []).append(item)
+    for (engine_id, verdict, why), alike in list(groups.items())[:_REJECTED_SHOWN]:
+        fixes = dict.fromkeys(fix_text(fix, texts) for item in alike for fix in item.fixes if fix.knob != "model")
         table.add_row(
-            value_text("engine", item.deployment.engine),
-            item.deployment.weight_format.name,
-            texts.text("verdict", str(item.verdict)),
-            "\n".join(blockers),
-            "\n".join(f"• {fix}" for fix in fixes),
+            value_text("engine", engine_id),
+            "\n".join(item.deployment.weight_format.name for item in alike),
+            texts.text("verdict", verdict),
+            why,
+            "\n".join(f"• {text}" for text in list(fixes)[:_FIXES_SHOWN]),
         )
-    return table
+    parts: list[RenderableType] = [table]
+    if len(groups) > _REJECTED_SHOWN:
+        parts.append(Text(label("more_rejected", count=len(groups) - _REJECTED_SHOWN), style="dim"))
+    others = dict.fromkeys(fix_text(fix, texts) for item in items for fix in item.fixes if fix.knob == "model")
+    return parts + [Text(f"• {text}") for text in others]
 
 
 def _notes(notes: tuple[Reason, ...], texts: Texts) -> list[RenderableType]:

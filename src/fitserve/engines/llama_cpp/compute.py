@@ -6,7 +6,8 @@ logits of the whole micro-batch ruled, or the scores of attention without flash 
 All terms count 4-byte floats per token of the micro-batch.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from fitserve.engines.llama_cpp.kv_cache import window_of
 from fitserve.engines.llama_cpp.rules import facts
@@ -56,11 +57,18 @@ class _Shape:
 
 
 def _shape(model: LanguageModel, settings: ServerSettings) -> _Shape:
+    shape, window = _constants(model)
+    return replace(shape, cells=settings.cells, window_cells=settings.window_cells(window) if window else 0)
+
+
+@lru_cache(maxsize=512)
+def _constants(model: LanguageModel) -> tuple[_Shape, int]:
+    """What does not depend on the settings, and the widest window (0 without any)."""
     mixers = [mixer for layer in model.layers for mixer in layer.mixers]
     attention = [m for m in mixers if isinstance(m, Attention)]
     windows = [w for m in mixers if (w := window_of(model, m)) is not None]
     dense = [layer.dense for layer in model.layers if layer.dense is not None]
-    return _Shape(
+    shape = _Shape(
         architecture=model.gguf_architecture or "",
         hidden=model.hidden_size,
         attention=max(attention, key=lambda m: m.query_heads * m.key_dim, default=None),
@@ -71,9 +79,10 @@ def _shape(model: LanguageModel, settings: ServerSettings) -> _Shape:
         dense=max(dense, key=lambda mlp: mlp.width, default=None),
         experts=next((layer.experts for layer in model.layers if layer.experts is not None), None),
         layers=len(model.layers),
-        cells=settings.cells,
-        window_cells=settings.window_cells(max(windows)) if windows else 0,
+        cells=0,
+        window_cells=0,
     )
+    return shape, max(windows, default=0)
 
 
 def compute_bytes(

@@ -7,7 +7,7 @@ from fitserve.engines.llama_cpp.settings import CELL_MULTIPLE, ServerSettings
 from fitserve.footprint.kv_cache import BYTES_PER_ELEMENT, state_elements
 from fitserve.foundation.errors import FactMissing
 from fitserve.foundation.units import ceil_div, round_up
-from fitserve.models.types import Attention, CompressedAttention, LanguageModel, LatentAttention, Layer, Mixer
+from fitserve.models.types import Attention, CompressedAttention, LanguageModel, LatentAttention, Mixer
 
 _CHUNK_WINDOW = 8192  # llama4 keeps a window of 8192 in chunked layers, whatever the file says (src/models/llama4.cpp)
 _STATE_BYTES = 4  # states are F32
@@ -22,14 +22,18 @@ def window_of(model: LanguageModel, mixer: Mixer) -> int | None:
     return mixer.window_tokens
 
 
-@lru_cache(maxsize=1024)
-def layer_caches(model: LanguageModel, settings: ServerSettings, latent_cache: bool = True) -> tuple[int, ...]:
-    """KV bytes of every layer over all streams."""
+@lru_cache(maxsize=512)
+def layer_kinds(model: LanguageModel) -> tuple[tuple[tuple[Mixer, ...], ...], tuple[int, ...]]:
+    """The distinct mixers of a model's layers, and which of them each layer has."""
     kinds: dict[tuple[Mixer, ...], int] = {}
-    for layer in model.layers:
-        if layer.mixers not in kinds:
-            kinds[layer.mixers] = _cache_bytes(model, layer.mixers, settings, latent_cache)
-    return tuple(kinds[layer.mixers] for layer in model.layers)
+    which = tuple(kinds.setdefault(layer.mixers, len(kinds)) for layer in model.layers)
+    return tuple(kinds), which
+
+
+@lru_cache(maxsize=1024)
+def kind_caches(model: LanguageModel, settings: ServerSettings, latent_cache: bool = True) -> tuple[int, ...]:
+    """KV bytes of one layer of every kind over all streams."""
+    return tuple(_cache_bytes(model, mixers, settings, latent_cache) for mixers in layer_kinds(model)[0])
 
 
 def _cache_bytes(model: LanguageModel, mixers: tuple[Mixer, ...], settings: ServerSettings, latent_cache: bool) -> int:
@@ -99,10 +103,10 @@ def _value(settings: ServerSettings) -> float:
     return element_bytes(settings.value_format)
 
 
-def layer_state_bytes(layer: Layer, slots: int) -> int:
-    """Recurrent state of one layer: per slot, whatever the context."""
+def mixer_state_bytes(mixers: tuple[Mixer, ...], slots: int) -> int:
+    """Recurrent state of a layer with these mixers: per slot, whatever the context."""
     total = 0
-    for mixer in layer.mixers:
+    for mixer in mixers:
         state = state_elements(mixer)
         if state is not None:
             total += slots * (state.convolution + state.recurrent) * _STATE_BYTES
@@ -111,9 +115,10 @@ def layer_state_bytes(layer: Layer, slots: int) -> int:
 
 def kv_bytes(model: LanguageModel, settings: ServerSettings, latent_cache: bool = True) -> int:
     """KV bytes of the whole model."""
-    return sum(layer_caches(model, settings, latent_cache))
+    caches = kind_caches(model, settings, latent_cache)
+    return sum(caches[kind] for kind in layer_kinds(model)[1])
 
 
 def state_bytes(model: LanguageModel, settings: ServerSettings) -> int:
     """Recurrent state of the whole model."""
-    return sum(layer_state_bytes(layer, settings.slots) for layer in model.layers)
+    return sum(mixer_state_bytes(layer.mixers, settings.slots) for layer in model.layers)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fitserve.engines.contract import Deployment, MemoryBudget
-from fitserve.engines.llama_cpp.memory import Laid
+from fitserve.engines.llama_cpp.needs import Laid
 from fitserve.engines.llama_cpp.rules import feature
 from fitserve.engines.llama_cpp.weights import LayerWeights
 from fitserve.footprint.gguf_mix import typed_tensors

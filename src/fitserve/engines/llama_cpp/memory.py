@@ -3,17 +3,16 @@
 Nothing is taken in advance: what is not used stays free. With memory mapping, weights in RAM are pages of the file.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
 from fitserve.engines.contract import Deployment, DeviceBudget, KvFigures, MemoryBudget, MemoryItem
-from fitserve.engines.llama_cpp.compute import compute_bytes, host_compute_bytes
-from fitserve.engines.llama_cpp.kv_cache import kv_bytes, layer_caches, layer_state_bytes, state_bytes
-from fitserve.engines.llama_cpp.placement import HOST, Placement, place
+from fitserve.engines.llama_cpp.kv_cache import kv_bytes, state_bytes
+from fitserve.engines.llama_cpp.needs import Laid, Need, Needs
+from fitserve.engines.llama_cpp.placement import place
 from fitserve.engines.llama_cpp.rules import build_number, feature, feature_row
-from fitserve.engines.llama_cpp.settings import CELL_MULTIPLE, ServerSettings, resolve
-from fitserve.engines.llama_cpp.weights import DeviceWeights, layer_weights, spread_weights
+from fitserve.engines.llama_cpp.settings import CELL_MULTIPLE, resolve
+from fitserve.engines.llama_cpp.weights import layer_weights
 from fitserve.foundation.intervals import Basis, Interval
 from fitserve.foundation.reasons import Reason, does_not_fit, note, warning
 from fitserve.foundation.units import MIB
@@ -26,17 +25,6 @@ _ESTIMATE = Basis("estimated", "engines/llama_cpp/facts.toml device_runtime_byte
 _CPU_COMPUTE_SPREAD = 0.05
 _GPU_COMPUTE_SPREAD = 0.35
 _GPU_COMPUTE_BYTES = 64 * MIB
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Laid:
-    """A deployment with its settings and the device of every layer."""
-
-    settings: ServerSettings
-    placement: Placement
-    split: tuple[float, ...]
-    limited_outputs: bool
-    latent_cache: bool
 
 
 def lay_out(deployment: Deployment) -> Laid:
@@ -61,7 +49,6 @@ def lay_out(deployment: Deployment) -> Laid:
     return Laid(
         settings=settings,
         placement=placement,
-        split=split,
         limited_outputs=build >= feature("limited_outputs_from_build"),
         latent_cache=build >= feature("latent_cache_from_build"),
     )
@@ -75,70 +62,44 @@ def _around(value: float, share: float, floor: float = 0.0) -> Interval:
 def budget(deployment: Deployment) -> MemoryBudget:
     """Memory on every device and in RAM."""
     laid = lay_out(deployment)
-    model = deployment.model
-    weights = layer_weights(model, deployment.weight_format)
-    shares = spread_weights(model, deployment.weight_format, laid.placement)
-    used = sorted({device for device in (*laid.placement.layers, laid.placement.output) if device != HOST})
+    needs = Needs(deployment, laid)
+    spread = layer_weights(deployment.model, deployment.weight_format).spread
+    on_devices, on_host = needs.at(laid.settings)
+    accelerators = deployment.machine.devices
     devices = tuple(
-        _device(deployment, laid, device, shares.on(device), weights.spread, len(used))
-        for device in range(deployment.device_count)
-        if deployment.machine.devices
+        DeviceBudget(
+            device=index,
+            accelerator=accelerators[index],
+            usable_bytes=accelerators[index].engine_visible_bytes,
+            items=_items(need, spread, _GPU_COMPUTE_SPREAD, _GPU_COMPUTE_BYTES),
+        )
+        for index, need in enumerate(on_devices)
     )
-    host = _host_items(deployment, laid, shares.on(HOST), weights.spread, bool(used), len(used))
-    kv = _kv_figures(deployment, laid, devices, host)
-    reasons = _reasons(deployment, laid, devices, host, weights.spread)
+    host = _items(on_host, spread, _CPU_COMPUTE_SPREAD, 0)
     return MemoryBudget(
-        devices=devices, host_items=host, weights_bytes=sum(shares.devices.values()), kv=kv, max_num_seqs=laid.settings.slots,
-        reasons=reasons, details=_details(deployment, laid),
-    )  # fmt: skip
+        devices=devices,
+        host_items=host,
+        weights_bytes=needs.weights_bytes,
+        kv=_kv_figures(deployment, laid, needs),
+        max_num_seqs=laid.settings.slots,
+        reasons=_reasons(deployment, laid, devices, host, spread),
+        details={"laid": laid, "weights": layer_weights(deployment.model, deployment.weight_format)},
+    )
 
 
-def _device(deployment: Deployment, laid: Laid, device: int, weights: int, spread: float, used: int) -> DeviceBudget:
-    model, settings = deployment.model, laid.settings
-    accelerator = deployment.machine.devices[device]
-    mine = [index for index, where in enumerate(laid.placement.layers) if where == device]
-    by_layer = layer_caches(model, settings, laid.latent_cache)
-    caches = sum(by_layer[index] for index in mine)
-    states = sum(layer_state_bytes(model.layers[index], settings.slots) for index in mine)
-    busy = bool(mine) or laid.placement.output == device
-    compute = compute_bytes(model, settings, laid.limited_outputs, on_gpu=True, devices=used) if busy else 0
+def _items(need: Need, spread: float, compute_spread: float, compute_floor: float) -> tuple[MemoryItem, ...]:
+    """The items of one place; what is zero is left out."""
     row = feature_row("device_runtime_bytes")
-    runtime = float(row["value"]) if busy and accelerator.vendor != "apple" else 0.0
-    items = [
-        MemoryItem(code="weights", bytes=Interval(weights, weights, weights * (1 + spread)), basis=_EXACT),
-        MemoryItem(code="kv_cache", bytes=Interval.exact(caches), basis=_CACHE),
-        MemoryItem(code="recurrent_state", bytes=Interval.exact(states), basis=_CACHE),
-        MemoryItem(code="compute_buffer", bytes=_around(compute, _GPU_COMPUTE_SPREAD, _GPU_COMPUTE_BYTES), basis=_LAW),
-        MemoryItem(code="runtime", bytes=_around(runtime, row["spread"] / row["value"]), basis=_ESTIMATE),
-    ]
-    return DeviceBudget(
-        device=device,
-        accelerator=accelerator,
-        usable_bytes=accelerator.engine_visible_bytes,
-        items=tuple(i for i in items if i.bytes.likely),
+    items = (
+        MemoryItem(
+            code="weights", bytes=Interval(need.weights, need.weights, need.weights * (1 + spread)), basis=_EXACT
+        ),
+        MemoryItem(code="kv_cache", bytes=Interval.exact(need.kv_cache), basis=_CACHE),
+        MemoryItem(code="recurrent_state", bytes=Interval.exact(need.states), basis=_CACHE),
+        MemoryItem(code="compute_buffer", bytes=_around(need.compute, compute_spread, compute_floor), basis=_LAW),
+        MemoryItem(code="runtime", bytes=_around(need.runtime, row["spread"] / row["value"]), basis=_ESTIMATE),
+        MemoryItem(code="output_buffer", bytes=Interval.exact(need.output), basis=_CACHE),
     )
-
-
-def _host_items(
-    deployment: Deployment, laid: Laid, weights: int, spread: float, has_gpu: bool, used: int
-) -> tuple[MemoryItem, ...]:
-    model, settings = deployment.model, laid.settings
-    mine = [index for index, where in enumerate(laid.placement.layers) if where == HOST]
-    by_layer = layer_caches(model, settings, laid.latent_cache)
-    caches = sum(by_layer[index] for index in mine)
-    states = sum(layer_state_bytes(model.layers[index], settings.slots) for index in mine)
-    compute = (
-        host_compute_bytes(model, settings, laid.limited_outputs, used)
-        if has_gpu
-        else compute_bytes(model, settings, laid.limited_outputs)
-    )
-    items = [
-        MemoryItem(code="weights", bytes=Interval(weights, weights, weights * (1 + spread)), basis=_EXACT),
-        MemoryItem(code="kv_cache", bytes=Interval.exact(caches), basis=_CACHE),
-        MemoryItem(code="recurrent_state", bytes=Interval.exact(states), basis=_CACHE),
-        MemoryItem(code="compute_buffer", bytes=_around(compute, _CPU_COMPUTE_SPREAD), basis=_LAW),
-        MemoryItem(code="output_buffer", bytes=Interval.exact(settings.slots * model.vocab_size * 4), basis=_CACHE),
-    ]
     return tuple(item for item in items if item.bytes.likely)
 
 
@@ -189,58 +150,44 @@ def _reasons(
     return tuple(found)
 
 
-def _kv_figures(
-    deployment: Deployment, laid: Laid, devices: Sequence[DeviceBudget], host: Sequence[MemoryItem]
-) -> KvFigures:
+def _kv_figures(deployment: Deployment, laid: Laid, needs: Needs) -> KvFigures:
     model, settings = deployment.model, laid.settings
     one = replace(settings, context_tokens=deployment.context_tokens, slots=1, unified=True)
     larger = replace(settings, context_tokens=1 << 16, slots=1, unified=True, full_window_cache=True)
     per_token = kv_bytes(model, larger, laid.latent_cache) / larger.cells
-    longest = _longest(deployment, laid)
+    same = settings.key_format == settings.value_format
     return KvFigures(
-        format=settings.key_format
-        if settings.key_format == settings.value_format
-        else f"{settings.key_format}/{settings.value_format}",
+        format=settings.key_format if same else f"{settings.key_format}/{settings.value_format}",
         bytes_per_token=round(per_token),
         bytes_at_context=kv_bytes(model, one, laid.latent_cache) + state_bytes(model, one),
         capacity_tokens=settings.cells * settings.streams,
-        max_context_tokens=longest,
+        max_context_tokens=_longest(deployment, laid, needs),
         max_concurrency=float(settings.slots),
     )
 
 
-def _longest(deployment: Deployment, laid: Laid) -> int:
+def _longest(deployment: Deployment, laid: Laid, needs: Needs) -> int:
     """The longest context that every device and the RAM can hold with these slots."""
     limit = deployment.model.max_context_tokens
-    shares = spread_weights(deployment.model, deployment.weight_format, laid.placement)
-    if _holds(deployment, laid, shares, limit):
+    usable = [device.engine_visible_bytes for device in deployment.machine.devices[: needs.device_count]]
+    ram = host_limit_bytes(deployment)
+    shared = any(device.is_unified for device in deployment.machine.devices)
+
+    def holds(context: int) -> bool:
+        devices, host = needs.at(replace(laid.settings, context_tokens=context * laid.settings.slots))
+        in_ram = host.total + (sum(need.total for need in devices) if shared else 0)
+        fits_devices = all(need.total <= have for need, have in zip(devices, usable, strict=True))
+        return fits_devices and (ram is None or in_ram <= ram)
+
+    if holds(limit):
         return limit
+    if not holds(CELL_MULTIPLE):
+        return 0
     low, high = 0, limit // CELL_MULTIPLE  # caches grow in these steps
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if _holds(deployment, laid, shares, middle * CELL_MULTIPLE) else (low, middle - 1)
+        low, high = (middle, high) if holds(middle * CELL_MULTIPLE) else (low, middle - 1)
     return low * CELL_MULTIPLE
-
-
-def _holds(deployment: Deployment, laid: Laid, shares: DeviceWeights, context: int) -> bool:
-    settings = replace(laid.settings, context_tokens=context * laid.settings.slots)
-    trial = replace(laid, settings=settings)
-    weights = layer_weights(deployment.model, deployment.weight_format)
-    used = len({device for device in (*laid.placement.layers, laid.placement.output) if device != HOST})
-    for device in range(deployment.device_count if deployment.machine.devices else 0):
-        one = _device(deployment, trial, device, shares.on(device), weights.spread, used)
-        if one.used_bytes > one.usable_bytes:
-            return False
-    limit = host_limit_bytes(deployment)
-    if limit is None:
-        return True
-    items = _host_items(deployment, trial, shares.on(HOST), weights.spread, bool(used), used)
-    return sum(item.likely_bytes for item in items) <= limit
-
-
-def _details(deployment: Deployment, laid: Laid) -> Mapping[str, Any]:
-    """Figures that evidence compares with logs."""
-    return {"laid": laid, "weights": layer_weights(deployment.model, deployment.weight_format)}
 
 
 def cache_bytes(deployment: Deployment, sequences: int, part: str) -> int:

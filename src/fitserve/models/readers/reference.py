@@ -6,8 +6,6 @@ from pathlib import Path
 from fitserve.foundation.errors import InputError, ReadFailed
 from fitserve.models.catalog.lookup import catalog_model
 from fitserve.models.names import ResolvedName, resolve_name
-from fitserve.models.readers.hub import is_reachable, is_repository, read_repository, read_url
-from fitserve.models.readers.local import read_local
 from fitserve.models.types import LanguageModel
 
 
@@ -25,21 +23,37 @@ class Reference:
 def read_reference(text: str) -> Reference:
     """The model that `text` names. Raises InputError, FactMissing (unknown architecture) or ReadFailed."""
     name = text.strip()
-    if name.startswith(("http://", "https://")):
-        return _file(read_url(name))
-    if name.startswith("hf:"):
-        return _file(read_repository(name.removeprefix("hf:")))
+    if name.startswith(("http://", "https://", "hf:")):
+        return _file(_from_hub(name))
     if _is_path(name):
+        from fitserve.models.readers.local import read_local  # the file readers cost start-up time
+
         return _file(read_local(Path(name).expanduser()))
     try:
         return _named(name, resolve_name(name))
     except InputError:
-        if is_repository(name.partition(":")[0]) and is_reachable():
-            try:
-                return _file(read_repository(name))
-            except (ReadFailed, InputError):
-                pass  # the hub does not know it either: the near misses of the catalogue help more
-        raise
+        found = _if_hub_knows(name)
+        if found is None:
+            raise
+        return _file(found)
+
+
+def _from_hub(name: str) -> LanguageModel:
+    from fitserve.models.readers.hub import read_repository, read_url  # the HTTP client costs start-up time
+
+    return read_repository(name.removeprefix("hf:")) if name.startswith("hf:") else read_url(name)
+
+
+def _if_hub_knows(name: str) -> LanguageModel | None:
+    """A repository of the hub that the catalogue lacks; None when the hub is out of reach or does not know it either."""
+    from fitserve.models.readers.hub import is_reachable, is_repository, read_repository
+
+    if not is_repository(name.partition(":")[0]) or not is_reachable():
+        return None
+    try:
+        return read_repository(name)
+    except (ReadFailed, InputError):
+        return None  # the near misses of the catalogue help more than an HTTP status
 
 
 def _is_path(name: str) -> bool:
