@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from fitserve.foundation.errors import InputError
+from fitserve.foundation.errors import FactMissing, InputError
 from fitserve.foundation.facts import load_json, load_toml
 from fitserve.foundation.units import ceil_div
 
@@ -51,7 +51,7 @@ class WeightFormat:
     def matrix_bytes(self, row_length: int, rows: int, group: int | None = None) -> int:
         """Bytes of a matrix of `rows` x `row_length`; `group` replaces the usual group size."""
         if self.bits is None:
-            raise ValueError(self.name)
+            raise FactMissing(f"bytes of a matrix in {self.name}", "the headers of the weight files")
         elements = row_length * rows
         size = ceil_div(int(elements * self.bits), 8)
         step = group or self.group

@@ -194,7 +194,7 @@ def _mixers(data: _Metadata, index: int, block: Mapping[str, Row], windowed: boo
                 kind="kda", key_heads=heads, value_heads=heads, key_dim=dim, value_dim=dim, conv_kernel=kernel
             )
         )
-    elif any(role.startswith("ssm_") for role in block):
+    elif any(role.startswith("ssm_") and "norm" not in role for role in block):
         found.append(_state(data, block))
     if "shortconv.conv.weight" in block:
         found.append(

@@ -1,5 +1,6 @@
 """Types of request fields: text as people type it to values, with an error code where it cannot be."""
 
+import unicodedata
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
@@ -58,6 +59,13 @@ def _offload(value: object) -> str | int:
     return number or "no"
 
 
+def _text(value: object) -> str:
+    """Text without control characters, which no name has and no shell could pass on."""
+    if not isinstance(value, str) or any(unicodedata.category(letter) == "Cc" for letter in value):
+        raise _wrong("text_wrong", repr(value))
+    return value
+
+
 def _several(value: object) -> object:
     """One text stands for a list of one."""
     return (value,) if isinstance(value, str) else value
@@ -67,4 +75,5 @@ Tokens = Annotated[int, BeforeValidator(_tokens)]
 Bytes = Annotated[int, BeforeValidator(_bytes)]
 Count = Annotated[int, BeforeValidator(_count)]
 Offload = Annotated[str | int, BeforeValidator(_offload)]
-Texts = Annotated[tuple[str, ...], BeforeValidator(_several)]
+Text = Annotated[str, BeforeValidator(_text)]
+Texts = Annotated[tuple[Text, ...], BeforeValidator(_several)]

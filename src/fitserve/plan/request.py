@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fitserve.foundation.errors import InputError, Problem
-from fitserve.plan.fields import Bytes, Count, Offload, Texts, Tokens
+from fitserve.plan.fields import Bytes, Count, Offload, Text, Texts, Tokens
 
 Use = Literal["chat", "coding", "agent", "rag", "batch"]
 System = Literal["linux", "windows", "macos"]
@@ -53,9 +53,9 @@ class HardwareRequest(Request):
     ram: Bytes | None = None
     os: System | None = None
     engine: Texts = ()
-    engine_version: str | None = None
-    format: str | None = None
-    kv_format: str | None = None
+    engine_version: Text | None = None
+    format: Text | None = None
+    kv_format: Text | None = None
     context: Tokens | None = None
     prompt_tokens: Tokens | None = None
     output_tokens: Tokens | None = None
@@ -68,14 +68,14 @@ class HardwareRequest(Request):
 class FitRequest(HardwareRequest):
     """Hardware alone: which models of the catalogue run on it."""
 
-    family: str | None = None
+    family: Text | None = None
     limit: Count | None = None
 
 
 class PlanRequest(HardwareRequest):
     """A model, a machine and a workload."""
 
-    model: str
+    model: Text
     tp: Count | None = None
     pp: Count | None = None
     ep: Count | None = None

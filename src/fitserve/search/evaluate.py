@@ -75,7 +75,8 @@ def evaluate(deployment: Deployment, needs_quantizing: bool = False) -> Evaluate
         try:
             budget = chosen.budget(deployment)
         except FactMissing as missing:
-            reasons.append(unknown("fact_missing", fact=missing.fact, where=missing.where))
+            if verdict_of(tuple(reasons)) is not Verdict.NOT_SUPPORTED:
+                reasons.append(unknown("fact_missing", fact=missing.fact, where=missing.where))
     if budget is not None:
         reasons += _worst_of_each(budget.reasons)
     reasons.sort(key=lambda reason: _ORDER[reason.severity])
@@ -143,10 +144,8 @@ def quality_classes() -> tuple[tuple[str, float], ...]:
 
 def quality_class(model: LanguageModel, weight_format: WeightFormat) -> int:
     """Position in `quality_classes`: 0 for the weights as they were released."""
-    released = (
-        model.checkpoint is not None and model.base_id is None and model.checkpoint.weight_format == weight_format.name
-    )
+    own = model.checkpoint.weight_format if model.checkpoint is not None and model.base_id is None else None
     bits = weight_format.effective_bits()
-    if released:
+    if own == weight_format.name and weight_format.family != "gguf":
         return 0
     return next(index for index, (_, minimum) in enumerate(quality_classes()) if bits >= minimum)

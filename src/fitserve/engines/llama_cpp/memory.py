@@ -10,9 +10,10 @@ from fitserve.engines.contract import Deployment, DeviceBudget, KvFigures, Memor
 from fitserve.engines.llama_cpp.kv_cache import kv_bytes, state_bytes
 from fitserve.engines.llama_cpp.needs import Laid, Need, Needs
 from fitserve.engines.llama_cpp.placement import place
-from fitserve.engines.llama_cpp.rules import build_number, feature, feature_row
+from fitserve.engines.llama_cpp.rules import PACKAGE, build_number, feature, feature_row, options_version
 from fitserve.engines.llama_cpp.settings import CELL_MULTIPLE, resolve
 from fitserve.engines.llama_cpp.weights import layer_weights
+from fitserve.engines.option_lists import option_names
 from fitserve.foundation.intervals import Basis, Interval
 from fitserve.foundation.reasons import Reason, does_not_fit, note, warning
 from fitserve.foundation.units import MIB
@@ -40,7 +41,7 @@ def lay_out(deployment: Deployment) -> Laid:
     layers = count + 1 if asked in {"all", "auto"} else max(0, int(asked))
     host_experts = int(deployment.options.get("n-cpu-moe", "0"))
     if deployment.offload_layers:
-        if any(layer.experts for layer in deployment.model.layers):
+        if any(layer.experts for layer in deployment.model.layers) and _moves_experts(deployment.engine_version):
             host_experts = min(deployment.offload_layers, count)
             layers = count + 1 if deployment.offload_layers <= count else 0
         else:
@@ -52,6 +53,11 @@ def lay_out(deployment: Deployment) -> Laid:
         limited_outputs=build >= feature("limited_outputs_from_build"),
         latent_cache=build >= feature("latent_cache_from_build"),
     )
+
+
+def _moves_experts(version: str) -> bool:
+    """Whether a build can leave the experts alone in RAM; older ones leave whole layers there."""
+    return "--n-cpu-moe" in option_names(PACKAGE, options_version(version))
 
 
 def _around(value: float, share: float, floor: float = 0.0) -> Interval:

@@ -6,6 +6,7 @@ from typing import Any
 from fitserve.engines.contract import Deployment
 from fitserve.engines.option_lists import option_names, option_row
 from fitserve.engines.vllm.rules import PACKAGE, at_least, facts, feature, feature_source, options_version
+from fitserve.footprint.gguf_mix import is_gguf_file
 from fitserve.foundation.facts import load_json
 from fitserve.foundation.reasons import Reason, Source, not_supported, note, unknown, warning
 from fitserve.foundation.versions import parse_version, rows_for_version
@@ -72,6 +73,8 @@ def _architecture(deployment: Deployment) -> Iterator[Reason]:
     name, version = deployment.model.architecture, deployment.engine_version
     row = architecture_row(name)
     source = Source("source_code", "vllm/model_executor/models/registry.py, 65 releases", "2026-11-20")
+    if row is None and is_gguf_file(deployment.model):
+        return  # the file names no class; whether vLLM reads such files at all is a matter of the format
     if row is None:
         yield unknown("architecture_unknown_to_engine", source, engine="vllm", architecture=name)
         return

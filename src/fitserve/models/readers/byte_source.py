@@ -82,7 +82,7 @@ def fetch(url: str, headers: Mapping[str, str], limit_bytes: int) -> tuple[bytes
         with contextlib.closing(_opener().open(request, timeout=_TIMEOUT_S)) as answer:
             return answer.read(limit_bytes), dict(answer.headers.items())
     except urllib.error.HTTPError as error:
-        detail = f"HTTP {error.code}"
+        detail = f"HTTP {error.code} {error.reason}"
         error.close()
         if error.code in {404, 416}:
             raise InputError.of("file_missing", where=url, detail=detail) from error

@@ -49,11 +49,11 @@ class GgufTensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GgufHeader:
-    """Metadata and tensors of one file; `size` is that of the whole file."""
+    """Metadata and tensors of one file, and the bytes of the whole file."""
 
     metadata: Mapping[str, Any]
     tensors: tuple[GgufTensor, ...]
-    size: int
+    file_bytes: int
 
 
 class _Cursor:
@@ -143,7 +143,9 @@ class _Cursor:
 
     def _skip_texts(self, count: int) -> None:
         self.texts += count
-        if count > (self.source.size - self.position) // 8 or self.texts > _MOST_TEXTS:
+        if count > (self.source.size - self.position) // 8:
+            self.fail(f"it ends inside an array of {count:,} texts")
+        if self.texts > _MOST_TEXTS:
             self.fail(f"an array of {count:,} texts, more than any vocabulary has")
         for _ in range(count):
             length = self.number("Q")
@@ -175,7 +177,7 @@ def read_gguf_header(source: ByteSource) -> GgufHeader:
     end = max((data + offset + tensor.bytes for tensor, offset in rows), default=0)
     if end > source.size:
         cursor.fail(f"{end - source.size:,} of {end:,} bytes are missing at its end")
-    return GgufHeader(metadata=metadata, tensors=tuple(tensor for tensor, _ in rows), size=source.size)
+    return GgufHeader(metadata=metadata, tensors=tuple(tensor for tensor, _ in rows), file_bytes=source.size)
 
 
 def _tensor(cursor: _Cursor) -> tuple[GgufTensor, int]:
