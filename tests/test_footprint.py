@@ -130,7 +130,22 @@ def test_a_longer_sequence_never_needs_less(model_id: str, one: int, other: int)
     assert sequence_kv_elements(model, min(one, other)) <= sequence_kv_elements(model, max(one, other))
 
 
-FORMATS = ["bf16", "fp8", "fp8-block", "int8-w8a8", "gptq-8bit", "w4a16", "awq-4bit", "gptq-4bit", "nvfp4", "mxfp4", "bnb-4bit", "bnb-8bit", "exl2:4.65bpw", "mlx-4bit"]  # fmt: skip
+FORMATS = [
+    "bf16",
+    "fp8",
+    "fp8-block",
+    "int8-w8a8",
+    "gptq-8bit",
+    "w4a16",
+    "awq-4bit",
+    "gptq-4bit",
+    "nvfp4",
+    "mxfp4",
+    "bnb-4bit",
+    "bnb-8bit",
+    "exl2:4.65bpw",
+    "mlx-4bit",
+]
 
 
 @given(st.sampled_from(ORIGINALS), st.sampled_from(FORMATS))

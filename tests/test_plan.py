@@ -300,8 +300,24 @@ def _world() -> World:
     return World(read_model=read, this_machine=lambda: Machine(devices=(), host=Host(ram_bytes=24 * GIB)))
 
 
-MODELS = st.sampled_from([model_id for model_id in rows()])
-GPUS = st.lists(st.sampled_from(["rtx-3060-12gb", "rtx-3090", "rtx-4090", "a100-sxm-40gb", "h100-sxm-80gb", "v100-sxm-32gb", "mi300x", "b200", "l4"]), min_size=1, max_size=3)  # fmt: skip
+MODELS = st.sampled_from(list(rows()))
+GPUS = st.lists(
+    st.sampled_from(
+        [
+            "rtx-3060-12gb",
+            "rtx-3090",
+            "rtx-4090",
+            "a100-sxm-40gb",
+            "h100-sxm-80gb",
+            "v100-sxm-32gb",
+            "mi300x",
+            "b200",
+            "l4",
+        ]
+    ),
+    min_size=1,
+    max_size=3,
+)
 
 
 @settings(max_examples=60)
