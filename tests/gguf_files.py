@@ -20,22 +20,27 @@ from fitserve.models.types import (
 )
 
 _ALIGNMENT = 32
+_NORMS = {"attn_post_norm": "post_attention_norm", "ffn_post_norm": "post_ffw_norm"}
+"""Names of the file where the model's own differ."""
 
 
-def write_gguf(path: Path, model: LanguageModel, mix: str, vocabulary: int = 0) -> Path:
-    """A file of this model; `vocabulary` tokens stand in its tokenizer, none by default."""
+def write_gguf(path: Path, model: LanguageModel, mix: str, vocabulary: int = 0, tokenizer: bool = False) -> Path:
+    """A file of this model; `vocabulary` tokens stand in it, with `tokenizer` all that an engine needs to load it."""
     writer = gguf.GGUFWriter(path, str(model.gguf_architecture))
     for key, value in metadata_of(model).items():
         _add(writer, f"{model.gguf_architecture}.{key}", value)
     writer.add_uint32("general.file_type", {"Q4_K_M": 15, "Q8_0": 7, "F16": 1, "BF16": 32, "Q6_K": 18}[mix])
     if vocabulary:
         writer.add_token_list([f"token-{index}" for index in range(vocabulary)])
+    if tokenizer:
+        _add_tokenizer(writer, model)
     shapes = {group.role: group.shape for group in gguf_tensors(model)}
     names = []
     for tensor in typed_tensors(model, mix):
         kind = gguf.GGMLQuantizationType[tensor.type]
         for layer in tensor.layers or (None,):
-            name = tensor.role if layer is None else f"blk.{layer}.{tensor.role}"
+            role = _file_role(model, tensor.role)
+            name = role if layer is None else f"blk.{layer}.{role}"
             shape = _shape(model, tensor.role, layer, shapes)
             writer.add_tensor_info(name, shape, _numpy_type(), tensor.bytes_each, raw_dtype=kind)
             names.append((name, tensor.bytes_each))
@@ -47,6 +52,33 @@ def write_gguf(path: Path, model: LanguageModel, mix: str, vocabulary: int = 0) 
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size + data + _ALIGNMENT)
     return path
+
+
+def _file_role(model: LanguageModel, role: str) -> str:
+    stem = role.removesuffix(".weight")
+    if model.gguf_architecture == "gpt-oss" and stem == "ffn_norm":
+        return "post_attention_norm.weight"
+    return f"{_NORMS[stem]}.weight" if stem in _NORMS else role
+
+
+def _add_tokenizer(writer: gguf.GGUFWriter, model: LanguageModel) -> None:
+    """A SentencePiece vocabulary of the right size, and constants that every architecture asks for."""
+    kinds = gguf.TokenType
+    rows = next(group.shape[1] for group in gguf_tensors(model) if group.role == "token_embd.weight")
+    special = [("<unk>", kinds.UNKNOWN), ("<s>", kinds.CONTROL), ("</s>", kinds.CONTROL)]
+    tokens = special + [(f"<0x{index:02X}>", kinds.BYTE) for index in range(256)]
+    tokens += [(f"t{index}", kinds.NORMAL) for index in range(rows - len(tokens))]
+    writer.add_tokenizer_model("llama")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list([text for text, _ in tokens])
+    writer.add_token_scores([-float(index) for index in range(len(tokens))])
+    writer.add_token_types([int(kind) for _, kind in tokens])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_layer_norm_rms_eps(1e-6)
+    writer.add_layer_norm_eps(1e-6)
+    writer.add_expert_weights_scale(1.0)
+    writer.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
 
 
 def _numpy_type() -> Any:
@@ -89,6 +121,8 @@ def metadata_of(model: LanguageModel) -> dict[str, Any]:
     if experts is not None:
         found |= {"expert_count": experts.count, "expert_used_count": experts.used}
         found["expert_feed_forward_length"] = experts.width
+        found["expert_shared_count"] = experts.shared_width // experts.width
+        found["leading_dense_block_count"] = sum(1 for layer in model.layers if layer.experts is None)
     shared = sum(1 for group in mixers for mixer in group if isinstance(mixer, Attention) and mixer.shares_kv)
     if shared:
         found["attention.shared_kv_layers"] = shared

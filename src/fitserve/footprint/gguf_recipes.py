@@ -39,7 +39,8 @@ def stock_mix(recipe: str) -> str | None:
 
 def recipe_spread(mix: str) -> tuple[float, float]:
     """Shares by which files of a name deviate from its mix: (below, above), both positive."""
-    row = _facts()["usual" if is_stock(mix) or mix.upper() in _facts()["raised"] else "recipe"]["spread"]
+    kind = "usual" if is_stock(mix) else "raised_name" if mix.upper() in _facts()["raised"] else "recipe"
+    row = _facts()[kind]["spread"]
     return -row["low"], row["high"]
 
 

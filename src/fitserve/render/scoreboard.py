@@ -116,8 +116,8 @@ def scoreboard_markdown(groups: Sequence[Group], rows: Sequence[Row], texts: Tex
         if chosen:
             title = texts.text("validate", "doubtful" if doubted else "headline")
             parts.append(f"### {title}\n\n{markdown_table(_headings(texts), map(_cells, chosen))}")
-    reasons = unanswered_counts(rows, texts)
+    reasons = Counter(row.unanswered.code for row in rows if row.unanswered is not None and row.measured is not None)
     if reasons:
-        lines = "\n".join(f"- {count} × {text}" for count, text in reasons)
+        lines = "\n".join(f"- {count} × `{code}`" for code, count in reasons.most_common())
         parts.append(f"### {texts.text('validate', 'unanswered')}\n\n{lines}")
     return "\n\n".join(parts) + "\n"
