@@ -6,9 +6,9 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+
 from conftest import Ran
 from contract import VALIDATE
-
 from fitserve.evidence.cases import Case, cases_of, packaged_cases
 from fitserve.evidence.score import Group, Row, rows_of, scoreboard
 from fitserve.foundation.errors import InputError

@@ -128,10 +128,8 @@ def _file_size(given: Mapping[str, Any]) -> Predictions:
 def _cache(given: Mapping[str, Any]) -> Predictions:
     """Bytes of the cache of some sequences."""
     kind = "kv_cache"
-    found = model_of(given) if given.get("model") else None
-    if found is None:
+    if not given.get("model"):
         return _cache_of_numbers(given)
-    del found
     machine = machine_of(given) or Machine(devices=(), host=Host())
     sequences = int(given.get("sequences") or 1)
     chosen, deployment = deployment_of(
