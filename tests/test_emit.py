@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import mslex
 import yaml
@@ -83,12 +84,12 @@ def test_powershell_round_trip(arguments: list[str]) -> None:
     assert [word.replace('\\"', '"') for word in seen] == ["show", *arguments]
 
 
-def _command(**changes: object) -> LaunchCommand:
-    usual: dict[str, object] = {
+def _command(**changes: Any) -> LaunchCommand:
+    usual: dict[str, Any] = {
         "argv": ("vllm", "serve", "a/b", "--host", "127.0.0.1"), "image": "vllm/vllm-openai:v0.33.0",
         "cache_folder": "/root/.cache/huggingface", "needs_token": True,
     }  # fmt: skip
-    return LaunchCommand(**(usual | changes))  # type: ignore[arg-type]
+    return LaunchCommand(**(usual | changes))
 
 
 def test_docker_pins_the_image_and_passes_the_token_by_environment() -> None:

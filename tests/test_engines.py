@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -50,7 +51,9 @@ CONSTRAINTS = [
 
 
 @pytest.mark.parametrize(("engine_name", "model_id", "weight_format", "gpu", "changes", "code"), CONSTRAINTS)
-def test_constraints(engine_name: str, model_id: str, weight_format: str, gpu: str, changes: dict, code: str) -> None:  # type: ignore[type-arg]
+def test_constraints(
+    engine_name: str, model_id: str, weight_format: str, gpu: str, changes: dict[str, Any], code: str
+) -> None:
     assert code in codes(deployment(model_id, weight_format, engine_name, machine(gpu), **changes))
 
 

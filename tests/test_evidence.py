@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -126,7 +127,9 @@ UNANSWERED = [
 
 
 @pytest.mark.parametrize(("case", "code"), UNANSWERED)
-def test_what_cannot_be_predicted_counts_as_unanswered_with_its_reason(case: dict, code: str, tmp_path: Path) -> None:  # type: ignore[type-arg]
+def test_what_cannot_be_predicted_counts_as_unanswered_with_its_reason(
+    case: dict[str, Any], code: str, tmp_path: Path
+) -> None:
     full = {"id": "a", "measured": {"bytes": 5, "outcome": "ok"}, **case}
     rows = rows_of(cases_of([_file(tmp_path, full)])[0])
     assert rows and all(row.unanswered is not None and row.unanswered.code == code for row in rows)

@@ -169,8 +169,8 @@ def test_absurd_headers_are_refused(name: str, tmp_path: Path) -> None:
 @settings(max_examples=300)
 @given(position=st.integers(0, 2999), value=st.binary(min_size=1, max_size=8))
 def test_flipped_bytes_never_escape_as_another_error(
-    position: int, value: bytes, small_file: Path, tmp_path_factory
-) -> None:  # type: ignore[no-untyped-def]
+    position: int, value: bytes, small_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     content = bytearray(_header(small_file, 60_000))
     content[position : position + len(value)] = value
     path = tmp_path_factory.getbasetemp() / "flipped.gguf"

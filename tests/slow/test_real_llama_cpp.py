@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import deployment, machine
-from gguf_files import write_gguf
 
+from conftest import deployment, machine
 from fitserve.engines.contract import Deployment
 from fitserve.engines.registry import engine
 from fitserve.models.catalog.lookup import catalog_model
 from fitserve.models.readers.local import read_local
+from gguf_files import write_gguf
 
 pytestmark = pytest.mark.slow
 
@@ -78,7 +78,12 @@ def _deployed(path: Path, settings: dict[str, Any]) -> Deployment:
     }
     mix = path.stem.split("-")[-1]
     return deployment(
-        read_local(path), f"gguf:{mix}", "llama.cpp", machine(), context_tokens=settings["context_tokens"], options=options
+        read_local(path),
+        f"gguf:{mix}",
+        "llama.cpp",
+        machine(),
+        context_tokens=settings["context_tokens"],
+        options=options,
     )
 
 

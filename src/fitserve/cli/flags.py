@@ -38,7 +38,7 @@ def command_of(
         given = {positional: list(values)} if is_list else dict(zip([positional], values, strict=False))
         return run({str(key): value for key, value in given.items()} | named)
 
-    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    vars(call)["__signature__"] = inspect.Signature(parameters)  # where inspect.signature looks first (PEP 362)
     call.__annotations__ = {p.name: p.annotation for p in parameters}
     return call
 

@@ -62,7 +62,7 @@ def sampler_logits(model: LanguageModel, limits: BatchLimits) -> int:
 
 def forward_bytes(model: LanguageModel, tp: int, limits: BatchLimits, stage: range) -> int:
     """Residual, input and output of a block, and the two outputs of the feed-forward block, 16 bit."""
-    width = max((model.layers[i].dense.width for i in stage if model.layers[i].dense is not None), default=0)  # type: ignore[union-attr]
+    width = max((dense.width for i in stage if (dense := model.layers[i].dense) is not None), default=0)
     return limits.batched_tokens * (3 * model.hidden_size + 3 * ceil_div(width, tp)) * 2
 
 

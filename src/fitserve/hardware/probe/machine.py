@@ -20,8 +20,9 @@ _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_b
 def this_machine() -> Machine:
     """Devices, memory and operating system. Raises ProbeFailed when a driver is there and does not answer."""
     system = _SYSTEMS.get(platform.system(), "linux")
-    devices = apple_devices() if system == "macos" else (*nvidia_devices(), *amd_devices())
-    return Machine(devices=devices, host=Host(os=system, ram_bytes=ram_bytes(), cpu_name=platform.processor() or None))
+    memory = ram_bytes()
+    devices = apple_devices() if system == "macos" else (*nvidia_devices(memory), *amd_devices())
+    return Machine(devices=devices, host=Host(os=system, ram_bytes=memory, cpu_name=platform.processor() or None))
 
 
 def ram_bytes(limits: tuple[str, ...] = _LIMITS) -> int:

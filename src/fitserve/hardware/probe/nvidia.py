@@ -1,14 +1,18 @@
 """NVIDIA devices through NVML: the driver's own names and totals."""
 
 from dataclasses import replace
+from types import ModuleType
 
 from fitserve.foundation.errors import InputError, ProbeFailed
 from fitserve.hardware.identify import identify
 from fitserve.hardware.types import Accelerator
 
 
-def nvidia_devices() -> tuple[Accelerator, ...]:
-    """Devices in NVML order; empty without a driver. Raises ProbeFailed when the driver is there and does not answer."""
+def nvidia_devices(shared_bytes: int) -> tuple[Accelerator, ...]:
+    """Devices in NVML order; empty without a driver. A GPU without memory of its own has the machine's `shared_bytes`.
+
+    Raises ProbeFailed when the driver is there and does not answer.
+    """
     import pynvml  # loading the driver library costs time that a plan for another machine need not pay
 
     try:
@@ -18,18 +22,21 @@ def nvidia_devices() -> tuple[Accelerator, ...]:
             return ()
         raise ProbeFailed("nvmlInit", str(error)) from error
     try:
-        return tuple(_device(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount()))
+        return tuple(_device(pynvml, index, shared_bytes) for index in range(pynvml.nvmlDeviceGetCount()))
     except pynvml.NVMLError as error:
         raise ProbeFailed("NVML", str(error)) from error
     finally:
         pynvml.nvmlShutdown()
 
 
-def _device(nvml: object, index: int) -> Accelerator:
-    handle = nvml.nvmlDeviceGetHandleByIndex(index)  # type: ignore[attr-defined]
-    name = nvml.nvmlDeviceGetName(handle)  # type: ignore[attr-defined]
-    total = int(nvml.nvmlDeviceGetMemoryInfo(handle).total)  # type: ignore[attr-defined]
-    major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)  # type: ignore[attr-defined]
+def _device(nvml: ModuleType, index: int, shared_bytes: int) -> Accelerator:
+    handle = nvml.nvmlDeviceGetHandleByIndex(index)
+    name = nvml.nvmlDeviceGetName(handle)
+    try:
+        total = int(nvml.nvmlDeviceGetMemoryInfo(handle).total)
+    except nvml.NVMLError_NotSupported:  # GB10 and Jetson, whose memory is the processor's
+        total = shared_bytes
+    major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
     return device_from_driver(name.decode() if isinstance(name, bytes) else str(name), total, f"{major}.{minor}")
 
 

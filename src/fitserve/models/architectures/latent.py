@@ -1,6 +1,7 @@
 """Families with multi-head latent attention or compressed attention: DeepSeek, Kimi, GLM-5, Mistral 4, A.X K1."""
 
 from dataclasses import replace
+from typing import Any
 
 from fitserve.models.architectures.blueprint import Blueprint, Extra
 from fitserve.models.architectures.config import Config
@@ -13,7 +14,7 @@ def _mla(
     gguf: str | None,
     router_bias: bool,
     norms: tuple[str, ...] = ("attn_norm", "ffn_norm"),
-    **changes: object,
+    **changes: Any,
 ) -> Blueprint:
     mixer = latent(config)
     block = experts(config, router_bias=router_bias, **changes)

@@ -1,6 +1,7 @@
 """Pieces that many families share: grouped-query attention, latent attention, expert blocks, window patterns."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from fitserve.models.architectures.config import Config
 from fitserve.models.types import Attention, DenseMlp, Experts, Indexer, LatentAttention
@@ -17,7 +18,7 @@ class Span:
     chunk: int | None = None
 
 
-def attention(config: Config, **changes: object) -> Attention:
+def attention(config: Config, **changes: Any) -> Attention:
     """The config's grouped-query attention; `changes` are fields that the family sets."""
     heads = config.size("num_attention_heads", "n_head", "n_heads")
     dim = config.optional("head_dim", "attention_head_dim") or config.size("hidden_size", "n_embd", "d_model") // heads
@@ -29,7 +30,7 @@ def attention(config: Config, **changes: object) -> Attention:
         key_dim=dim,
         value_dim=config.optional("v_head_dim") or dim,
     )
-    return replace(base, **changes)  # type: ignore[arg-type]
+    return replace(base, **changes)
 
 
 def spans(config: Config, period: int | None = None, window_by_default: bool = False) -> list[Span]:
@@ -64,12 +65,12 @@ def _period(config: Config, default: int | None) -> int | None:
     return default
 
 
-def dense(config: Config, **changes: object) -> DenseMlp:
+def dense(config: Config, **changes: Any) -> DenseMlp:
     """The config's feed-forward block."""
-    return replace(DenseMlp(width=config.size("intermediate_size", "ffn_hidden_size", "n_inner")), **changes)  # type: ignore[arg-type]
+    return replace(DenseMlp(width=config.size("intermediate_size", "ffn_hidden_size", "n_inner")), **changes)
 
 
-def experts(config: Config, **changes: object) -> Experts:
+def experts(config: Config, **changes: Any) -> Experts:
     """The config's expert block; field names differ per family, the numbers do not."""
     width = config.size("moe_intermediate_size", "expert_ffn_hidden_size", "intermediate_size")
     shared_count = config.count("n_shared_experts", "num_shared_experts", "num_shared_expert", "moe_num_shared_experts")
@@ -87,7 +88,7 @@ def experts(config: Config, **changes: object) -> Experts:
         width=width,
         shared_width=shared or shared_count * width,
     )
-    return replace(base, **changes)  # type: ignore[arg-type]
+    return replace(base, **changes)
 
 
 def expert_layers(config: Config) -> list[bool]:
@@ -102,7 +103,7 @@ def expert_layers(config: Config) -> list[bool]:
     return [index >= first and (index + 1) % step == 0 and index not in only_dense for index in range(count)]
 
 
-def latent(config: Config, **changes: object) -> LatentAttention:
+def latent(config: Config, **changes: Any) -> LatentAttention:
     """The config's multi-head latent attention, with its sparse indexer when it has one."""
     index_heads = config.optional("index_n_heads")
     base = LatentAttention(
@@ -116,4 +117,4 @@ def latent(config: Config, **changes: object) -> LatentAttention:
         if index_heads is None
         else Indexer(heads=index_heads, head_dim=config.size("index_head_dim"), top_k=config.size("index_topk")),
     )
-    return replace(base, **changes)  # type: ignore[arg-type]
+    return replace(base, **changes)

@@ -7,7 +7,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from fitserve.foundation.errors import InputError, ReadFailed
 
@@ -52,7 +52,9 @@ class FileSource:
 class _SameHostAuthorization(urllib.request.HTTPRedirectHandler):
     """Follows redirects to http(s) only, and sends the token to the first host alone."""
 
-    def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore[no-untyped-def]
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
         target = urllib.parse.urlsplit(newurl)
         if target.scheme not in {"http", "https"}:
             raise urllib.error.HTTPError(newurl, code, "redirect to another protocol", headers, fp)
