@@ -115,6 +115,22 @@ def test_a_mac_and_a_machine_without_gpu(cli: Cli) -> None:
     assert all(item["memory"]["host_bytes"] < 22 * GIB for item in cpu["plans"])
 
 
+@pytest.mark.parametrize(("gpu", "ram", "expected", "assumed"), [
+    ("m3-max", "64", 64, False), ("m3-max-64gb", None, 64, False), ("m3-max", None, 128, True), ("gb10", "100", 100, False),
+])  # fmt: skip
+def test_shared_memory_is_what_the_user_says(cli: Cli, gpu: str, ram: str | None, expected: int, assumed: bool) -> None:
+    answer = cli("plan", "qwen3-32b", "--gpu", gpu, *(("--ram", ram) if ram else ()), "--json").json()
+    assert answer["plans"][0]["memory"]["devices"][0]["capacity_bytes"] == expected * GIB
+    assert ("unified_memory_assumed" in {reason["code"] for reason in answer["notes"]}) == assumed
+
+
+def test_experts_released_in_mxfp4_stay_so_in_a_gguf(cli: Cli) -> None:
+    answer = cli("plan", "gpt-oss-20b", "--gpu", "rtx-4090", "--json").json()
+    assert formats(answer, "plans", "llama.cpp") == ["gguf:MXFP4_MOE"]
+    qualities = {item["deployment"]["weight_format"]: item["quality"]["class"] for item in answer["plans"]}
+    assert (qualities["mxfp4"], qualities["gguf:MXFP4_MOE"]) == ("original", "near_lossless")
+
+
 def test_this_machine_is_looked_at_when_none_is_named(cli: Cli) -> None:
     ran = cli("plan", "qwen3-0.6b", "--json")
     assert ran.code == 0

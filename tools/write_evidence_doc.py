@@ -1,7 +1,8 @@
 """Writes docs/evidence.md and tests/ratchet.json from the measured cases.
 
 `python tools/write_evidence_doc.py CASES…` prints the accuracy over all cases named (for the page) and over those of the
-package (for the ratchet, whose figures may only get better). `--check` compares the ratchet without writing.
+package (for the ratchet, whose figures may only get better). `--check` writes nothing and ends with 1 when a file
+differs.
 """
 
 import json
@@ -50,18 +51,17 @@ def main(arguments: list[str]) -> int:
     check = "--check" in arguments
     names = [name for name in arguments if name != "--check"]
     packaged = [row for case in packaged_cases() for row in rows_of(case)]
-    ratchet = json.dumps(_ratchet(packaged), indent=1) + "\n"
-    if check:
-        same = RATCHET.read_text(encoding="utf-8") == ratchet
-        print("the ratchet is unchanged" if same else "the ratchet differs: run tools/write_evidence_doc.py")
-        return 0 if same else 1
-    RATCHET.write_text(ratchet, encoding="utf-8")
+    wanted = {RATCHET: json.dumps(_ratchet(packaged), indent=1) + "\n"}
     if names:
         cases = cases_of(names)
-        DOC.parent.mkdir(exist_ok=True)
-        DOC.write_text(_page(cases, [row for case in cases for row in rows_of(case)]), encoding="utf-8")
-        print(f"wrote {DOC.name} over {len(cases):,} cases and {RATCHET.name}")
-    return 0
+        wanted[DOC] = _page(cases, [row for case in cases for row in rows_of(case)])
+    differing = [file for file, text in wanted.items() if not file.exists() or file.read_text(encoding="utf-8") != text]
+    for file in differing:
+        print(("differs: " if check else "wrote ") + file.name)
+        if not check:
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(wanted[file], encoding="utf-8")
+    return 1 if check and differing else 0
 
 
 def _ratchet(rows: list[Row]) -> dict[str, dict[str, float | int | None]]:

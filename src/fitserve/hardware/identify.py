@@ -22,10 +22,11 @@ _APPLE_WITH_MEMORY = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identified:
-    """A device, and what was assumed when the name fits several."""
+    """A device, and what was assumed when the name fits several. `memory_stated`: the name says the memory, `M3 Max 64GB`."""
 
     device: Accelerator
     assumed: str | None = None
+    memory_stated: bool = False
 
 
 @lru_cache(maxsize=1)
@@ -129,9 +130,10 @@ def _apple(text: str) -> Identified | None:
     if not fitting:
         raise InputError.of("unknown_gpu", given=text, near=tuple(near_gpus(text)))
     exact = [i for i in fitting if _key(i).removeprefix("apple") == chip]
-    chosen = (exact or fitting)[0]
+    commonest = _spoken()["commonest"].get(chip)
+    chosen = exact[0] if exact else commonest if commonest in fitting else fitting[0]
     assumed = None if exact else chosen
-    return Identified(device=replace(device(chosen), memory_bytes=size), assumed=assumed)
+    return Identified(device=replace(device(chosen), memory_bytes=size), assumed=assumed, memory_stated=True)
 
 
 def near_gpus(text: str, limit: int = 3) -> list[str]:

@@ -1,10 +1,11 @@
 """From `--gpu`, `--ram` and `--os` to a Machine."""
 
 import re
+from dataclasses import replace
 
 from fitserve.foundation.errors import InputError
 from fitserve.foundation.reasons import Reason, note
-from fitserve.hardware.identify import identify
+from fitserve.hardware.identify import Identified, identify
 from fitserve.hardware.types import Accelerator, Host, Machine
 from fitserve.plan.request import HardwareRequest
 from fitserve.plan.world import World
@@ -35,11 +36,8 @@ def machine_of(request: HardwareRequest, world: World) -> tuple[Machine, tuple[R
     for text in request.gpu:
         name, count = parse_gpu(text)
         found = identify(name)
-        devices += [found.device] * count
-        if found.assumed is not None:
-            notes.append(note("gpu_assumed", given=name, gpu=found.assumed))
-        if found.device.is_recalled and not found.device.is_unified:
-            notes.append(note("gpu_memory_not_read", gpu=found.device.id, have_bytes=found.device.memory_bytes))
+        devices += [_with_ram(found.device, request.ram)] * count
+        notes += _assumptions(name, found, request.ram)
     if len(devices) > _MOST_DEVICES:
         raise InputError.of("gpu_count_wrong", given=", ".join(request.gpu), most=_MOST_DEVICES)
     # the largest first: a candidate that needs one device takes that one
@@ -48,6 +46,22 @@ def machine_of(request: HardwareRequest, world: World) -> tuple[Machine, tuple[R
     unified = max((device.memory_bytes for device in devices if device.is_unified), default=None)
     host = Host(os=request.os or ("macos" if apple else "linux"), ram_bytes=request.ram or unified)
     return Machine(devices=tuple(devices), host=host), tuple(_once(notes))
+
+
+def _with_ram(device: Accelerator, ram_bytes: int | None) -> Accelerator:
+    """A GPU that shares the machine's memory has what `--ram` says."""
+    return replace(device, memory_bytes=ram_bytes) if device.is_unified and ram_bytes is not None else device
+
+
+def _assumptions(name: str, found: Identified, ram_bytes: int | None) -> list[Reason]:
+    gpu, memory = found.device.id, found.device.memory_bytes
+    notes = [note("gpu_assumed", given=name, gpu=found.assumed)] if found.assumed is not None else []
+    if found.device.is_unified:
+        if ram_bytes is None and not found.memory_stated:
+            notes.append(note("unified_memory_assumed", gpu=gpu, have_bytes=memory))
+    elif found.device.is_recalled:
+        notes.append(note("gpu_memory_not_read", gpu=gpu, have_bytes=memory))
+    return notes
 
 
 def _once(notes: list[Reason]) -> list[Reason]:
@@ -61,7 +75,7 @@ def _this_machine(request: HardwareRequest, world: World) -> tuple[Machine, tupl
     )
     gpus = ", ".join(f"{count} x {gpu}" for gpu, count in found.counts)
     seen = note("this_machine", gpus=gpus or "-", ram_bytes=host.ram_bytes or 0)
-    return Machine(devices=found.devices, host=host), (seen,)
+    return Machine(devices=tuple(_with_ram(d, request.ram) for d in found.devices), host=host), (seen,)
 
 
 def _cpu_only(request: HardwareRequest, world: World) -> tuple[Machine, tuple[Reason, ...]]:

@@ -9,7 +9,7 @@ from fitserve.engines.registry import engine
 from fitserve.foundation.errors import FactMissing
 from fitserve.foundation.facts import load_toml
 from fitserve.foundation.reasons import Reason, Severity, Verdict, note, unknown, verdict_of
-from fitserve.models.formats import WeightFormat
+from fitserve.models.formats import WeightFormat, gguf_base_type
 from fitserve.models.types import LanguageModel
 
 _ORDER = {Severity.BLOCKER: 0, Severity.WARNING: 1, Severity.NOTE: 2}
@@ -143,9 +143,11 @@ def quality_classes() -> tuple[tuple[str, float], ...]:
 
 
 def quality_class(model: LanguageModel, weight_format: WeightFormat) -> int:
-    """Position in `quality_classes`: 0 for the weights as they were released."""
+    """Position in `quality_classes`: 0 for the weights as they were released, 1 where most of them stay so."""
     own = model.checkpoint.weight_format if model.checkpoint is not None and model.base_id is None else None
     bits = weight_format.effective_bits()
     if own == weight_format.name and weight_format.family != "gguf":
         return 0
+    if own is not None and weight_format.gguf_mix and own.upper() == gguf_base_type(weight_format.gguf_mix):
+        return 1
     return next(index for index, (_, minimum) in enumerate(quality_classes()) if bits >= minimum)

@@ -7,7 +7,8 @@ from fitserve.models.types import LanguageModel
 
 # From the widest to the narrowest that people still use; below 3 bits quality falls fast (facts/quality.json).
 _MIXES = ("BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_M", "Q2_K", "IQ2_M", "IQ1_M")
-_EXPERT_MIXES = ("MXFP4_MOE",)
+_OF_MXFP4 = ("MXFP4_MOE",)
+"""The converter keeps experts that were released in MXFP4, and llama-quantize does not quantize them a second time."""
 
 
 def candidates(model: LanguageModel, machine: Machine, version: str) -> tuple[Candidate, ...]:
@@ -17,7 +18,8 @@ def candidates(model: LanguageModel, machine: Machine, version: str) -> tuple[Ca
         return (Candidate(weight_format=parse_format(model.checkpoint.weight_format), repository=model.id),)
     if model.checkpoint is not None and model.base_id is not None:
         return ()  # a quantized repository is not converted: its original is
-    names = _MIXES + (_EXPERT_MIXES if model.gguf_architecture == "gpt-oss" else ())
+    is_mxfp4 = model.checkpoint is not None and model.checkpoint.weight_format == "mxfp4"
+    names = _OF_MXFP4 if is_mxfp4 else _MIXES
     return tuple(Candidate(weight_format=parse_format(f"gguf:{name}")) for name in names)
 
 
