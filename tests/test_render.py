@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
 from conftest import Ran
 from fitserve.render.human import bytes_text, count_text, params_text, percent_text
@@ -128,7 +129,40 @@ def test_catalogues(cli: Cli, argv: tuple[str, ...]) -> None:
     assert cli(*argv).code == 0
     answer = cli(*argv, "--json").json()
     assert answer["schema_version"] == 1
-    assert cli(argv[0], "zzzzzz").code == (2 if argv[0] == "engines" else 1)
+    wrong = cli(argv[0], "zzzzzz")
+    assert wrong.code == 2 and "zzzzzz" in wrong.err
+
+
+def test_catalogues_know_what_a_name_means(cli: Cli) -> None:
+    models = cli("models", "라마 3.3 70B", "--json").json()["models"]
+    assert [row["id"] for row in models] == ["meta-llama/Llama-3.3-70B-Instruct"]
+    assert [row["id"] for row in cli("gpus", "3090 Ti", "--json").json()["gpus"]] == ["rtx-3090-ti"]
+
+
+VIEWS = [
+    ARGUMENTS,
+    ("estimate", "scout", "--gpu", "a100-sxm-80gb", "--format", "fp8"),
+    ("fit", "--gpu", "rtx-3090", "--limit", "8"),
+    ("models", "llama"),
+    ("gpus", "a100"),
+    ("engines",),
+    ("validate",),
+]
+
+
+@pytest.mark.parametrize("width", [50, 80, 120])
+@pytest.mark.parametrize("language", ["en", "ko"])
+@pytest.mark.parametrize("argv", VIEWS, ids=lambda argv: argv[0])
+def test_answers_fit_the_terminal_and_commands_stay_whole(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, argv: tuple[str, ...], language: str, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    lines = cli(*argv, "--lang", language).out.splitlines()
+    assert len(lines) > 3
+    command = [line for line in lines if line.startswith(("  vllm serve", "    --"))]
+    assert [line for line in lines if cell_len(line) > width and line not in command] == []
+    if argv == ARGUMENTS:
+        assert "  vllm serve RedHatAI/Llama-4-Scout-17B-16E-Instruct-quantized.w4a16 \\" in command
 
 
 def test_every_text_can_be_filled_in_both_languages() -> None:

@@ -1,11 +1,13 @@
 """`fitserve models`, `gpus`, `engines`: what is known."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fitserve.cli.output import check_out, write
 from fitserve.engines.registry import ENGINES
-from fitserve.hardware.identify import gpu_rows
+from fitserve.hardware.identify import gpu_rows, identify
 from fitserve.models.catalog.lookup import rows
+from fitserve.models.names import resolve_name
 from fitserve.render.catalogues import engines_view, gpus_view, models_view
 from fitserve.render.texts import Texts
 
@@ -34,17 +36,27 @@ _GPU_KEYS = (
 )
 
 
-def _wanted(values: dict[str, Any], text: str) -> bool:
+def _found(
+    values: dict[str, Any],
+    table: Mapping[str, Mapping[str, Any]],
+    text_of: Callable[[Mapping[str, Any]], str],
+    meant: Callable[[str], str],
+) -> list[Mapping[str, Any]]:
+    """Rows that hold every word; else the one that the words name. Raises InputError, with near misses, for no row."""
     words = [word.lower() for word in values.get("search") or ()]
-    return all(word in text.lower() for word in words)
+    found = [row for row in table.values() if all(word in text_of(row).lower() for word in words)]
+    return found or [table[meant(" ".join(words))]]
 
 
 def run_models(values: dict[str, Any], texts: Texts) -> int:
     """`fitserve models [WORD…]`."""
     check_out(values.get("out"))
-    found = [
-        row for row in rows().values() if _wanted(values, f"{row['id']} {row['family']} {' '.join(row['tags'] or ())}")
-    ]
+    found = _found(
+        values,
+        rows(),
+        lambda row: f"{row['id']} {row['family']} {' '.join(row['tags'] or ())}",
+        lambda name: resolve_name(name).id,
+    )
     form = {
         "schema_version": 1,
         "models": [
@@ -57,18 +69,21 @@ def run_models(values: dict[str, Any], texts: Texts) -> int:
         ],
     }
     write(lambda: form, models_view(found, texts), bool(values.get("json")), values.get("out"))
-    return 0 if found else 1
+    return 0
 
 
 def run_gpus(values: dict[str, Any], texts: Texts) -> int:
     """`fitserve gpus [WORD…]`."""
     check_out(values.get("out"))
-    found = [
-        row for row in gpu_rows().values() if _wanted(values, f"{row['id']} {row['vendor']} {' '.join(row['names'])}")
-    ]
+    found = _found(
+        values,
+        gpu_rows(),
+        lambda row: f"{row['id']} {row['vendor']} {' '.join(row['names'])}",
+        lambda name: identify(name).device.id,
+    )
     form = {"schema_version": 1, "gpus": [{key: row[key] for key in _GPU_KEYS} for row in found]}
     write(lambda: form, gpus_view(found, texts), bool(values.get("json")), values.get("out"))
-    return 0 if found else 1
+    return 0
 
 
 def run_engines(values: dict[str, Any], texts: Texts) -> int:

@@ -49,11 +49,15 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryItem:
-    """One use of memory, with the spread of its estimate. `code` is of the closed list in CONTRACT."""
+    """One use of memory, with the spread of its estimate. `code` is of the closed list in CONTRACT.
+
+    `is_rest`: the engine takes whatever the other items leave of what it may use.
+    """
 
     code: str
     bytes: Interval
     basis: Basis
+    is_rest: bool = False
 
     @property
     def likely_bytes(self) -> int:
@@ -63,7 +67,7 @@ class MemoryItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceBudget:
-    """Memory of one device. `usable_bytes` is the limit that the engine keeps to; `fills` marks items that take what is left."""
+    """Memory of one device. `usable_bytes` is the limit that the engine keeps to."""
 
     device: int
     accelerator: Accelerator

@@ -32,9 +32,10 @@ class Interval:
 def add_independent(parts: Iterable[Interval]) -> Interval:
     """The sum of parts whose errors are independent: spreads add in quadrature."""
     items = list(parts)
-    likely = sum(item.likely for item in items)
-    below = math.sqrt(sum((item.likely - item.low) ** 2 for item in items))
-    above = math.sqrt(sum((item.high - item.likely) ** 2 for item in items))
+    # fsum: the order of the parts must not matter
+    likely = math.fsum(item.likely for item in items)
+    below = math.sqrt(math.fsum((item.likely - item.low) ** 2 for item in items))
+    above = math.sqrt(math.fsum((item.high - item.likely) ** 2 for item in items))
     return Interval(likely - below, likely, likely + above)
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from fitserve.evidence.score import Group, Row, interval_or_word
 from fitserve.render.human import percent_text
 from fitserve.render.json_form import reason_form
-from fitserve.render.tables import table_of
+from fitserve.render.layout import Rows
 from fitserve.render.texts import Texts
 
 _FEWEST = 1
@@ -52,8 +52,8 @@ def scoreboard_form(groups: Sequence[Group], rows: Sequence[Row], texts: Texts) 
     }
 
 
-def _cells(group: Group) -> list[str]:
-    return [
+def _cells(group: Group) -> tuple[str, ...]:
+    return (
         group.kind,
         group.metric,
         str(group.cases),
@@ -63,7 +63,7 @@ def _cells(group: Group) -> list[str]:
         percent_text(group.bias_pct),
         percent_text(group.right_pct),
         percent_text(group.inside_interval_pct),
-    ]
+    )
 
 
 def _headings(texts: Texts) -> list[str]:
@@ -89,11 +89,9 @@ def scoreboard_view(
             continue
         if doubted:
             parts.append(Text(texts.text("validate", "doubtful"), style="bold"))
-        headings = _headings(texts)
-        table = table_of(*headings[:2], *(f">{heading}" for heading in headings[2:]))
-        for group in chosen:
-            table.add_row(*_cells(group))
-        parts.append(table)
+        first, second, *figures = _headings(texts)
+        headings = (first, second, *(f">{heading}" for heading in figures))
+        parts.append(Rows(headings, tuple(map(_cells, chosen)), lead=2))
     reasons = unanswered_counts(rows, texts)
     if reasons:
         parts.append(Text(texts.text("validate", "unanswered"), style="bold"))

@@ -4,18 +4,18 @@ import os
 from collections.abc import Iterable
 from io import StringIO
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from fitserve.emit.commands import shell_texts
-from fitserve.engines.contract import DeviceBudget, MemoryItem
+from fitserve.engines.contract import DeviceBudget, MemoryBudget, MemoryItem
 from fitserve.engines.registry import engine
 from fitserve.foundation.reasons import Reason, Severity
 from fitserve.plan.answer import Answer, launch_command
 from fitserve.render.human import bytes_text, count_text, params_text
 from fitserve.render.json_form import fix_text, parallel_text
+from fitserve.render.layout import Rows, headings_of, indented
 from fitserve.render.texts import Texts, value_text
 from fitserve.search.evaluate import Evaluated, quality_class, quality_classes
 
@@ -23,23 +23,16 @@ _REJECTED_SHOWN = 12
 _FIXES_SHOWN = 4
 
 
-def table_of(*columns: str) -> Table:
-    """A table with these headings; a heading that begins with `>` is right-aligned."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for column in columns:
-        numeric = column.startswith(">")
-        table.add_column(
-            column.removeprefix(">"), justify="right" if numeric else "left", overflow="fold", no_wrap=numeric
-        )
-    return table
-
-
 def plan_view(answer: Answer, texts: Texts) -> RenderableType:
     """The answer of `plan`."""
     parts: list[RenderableType] = [_title(answer)]
     shown = _one_per_format(answer.plans)
     if shown:
-        parts += [Text(texts.label("plans"), style="bold green"), _plans(shown, texts), *_best(shown[0], texts)]
+        parts += [
+            Text(texts.label("plans"), style="bold green"),
+            _plans(shown, texts),
+            *_details(shown[0], texts, "budget"),
+        ]
     else:
         parts.append(Text(texts.label("nothing_fits"), style="bold red"))
     if answer.unreadable is not None:
@@ -56,43 +49,46 @@ def estimate_view(answer: Answer, texts: Texts) -> RenderableType:
     item = (*answer.plans, *answer.rejected)[0]
     style = "bold green" if item.fits else "bold red"
     parts: list[RenderableType] = [_title(answer), Text(texts.text("verdict", str(item.verdict)), style=style)]
-    parts += _best(item, texts)
+    parts += _details(item, texts, "budget_alone")
     if item.fixes:
         parts.append(Text(texts.label("fixes"), style="bold"))
-        parts += [Text(f"  {fix_text(fix, texts)}") for fix in item.fixes]
+        parts += [indented(f"→ {fix_text(fix, texts)}") for fix in item.fixes]
     return Group(*parts, *_notes(answer.notes, texts))
 
 
 def fit_view(answer: Answer, texts: Texts, limit: int) -> RenderableType:
     """The answer of `fit`: one row a model."""
     label = texts.label
-    table = table_of(
-        label("model"),
-        f">{label('params')}",
-        label("engine"),
-        label("format"),
-        label("quality"),
-        f">{label('memory_used')}",
-        f">{label('longest')}",
-    )
-    for item in answer.plans[:limit]:
-        deployment, budget = item.deployment, item.budget
-        if budget is not None:
-            used = sum(device.used_bytes for device in budget.devices) or budget.host_bytes
-            table.add_row(
-                deployment.model.id,
-                params_text(deployment.model.params()),
-                value_text("engine", deployment.engine),
-                deployment.weight_format.name,
-                _quality(item, texts),
-                bytes_text(used),
-                count_text(budget.kv.max_context_tokens),
-            )
+    names = ("model", ">params", "engine", "format", "quality", ">memory_used", ">longest")
+    rows = tuple(_fit_row(item, texts) for item in answer.plans[:limit])
     count, total = len(answer.plans), len(answer.plans) + len(answer.rejected)
-    parts: list[RenderableType] = [table, Text(label("fit_count", count=count, total=total), style="bold")]
+    parts: list[RenderableType] = [
+        Rows(headings_of(names, texts), rows),
+        Text(label("fit_count", count=count, total=total), style="bold"),
+    ]
     if count > limit:
         parts.append(Text(label("shown", shown=limit, count=count), style="dim"))
     return Group(*parts, *_notes(answer.notes, texts))
+
+
+def _fit_row(item: Evaluated, texts: Texts) -> tuple[str, ...]:
+    deployment, budget = item.deployment, _budget_of(item)
+    used = sum(device.used_bytes for device in budget.devices) or budget.host_bytes
+    return (
+        deployment.model.id,
+        params_text(deployment.model.params()),
+        value_text("engine", deployment.engine),
+        deployment.weight_format.name,
+        _quality(item, texts),
+        bytes_text(used),
+        count_text(budget.kv.max_context_tokens),
+    )
+
+
+def _budget_of(item: Evaluated) -> MemoryBudget:
+    """The budget of a plan: one that fits has one."""
+    assert item.budget is not None
+    return item.budget
 
 
 def _title(answer: Answer) -> Text:
@@ -115,32 +111,22 @@ def _one_per_format(plans: tuple[Evaluated, ...]) -> list[Evaluated]:
     return list(seen.values())
 
 
-def _plans(plans: list[Evaluated], texts: Texts) -> Table:
-    label = texts.label
-    table = table_of(
-        f">{label('rank')}",
-        label("engine"),
-        label("format"),
-        label("quality"),
-        label("split"),
-        f">{label('total')}",
-        f">{label('longest')}",
-        f">{label('at_once')}",
+def _plans(plans: list[Evaluated], texts: Texts) -> Rows:
+    names = (">rank", "engine", "format", "quality", "split", ">total", ">longest", ">at_once")
+    rows = tuple(
+        (
+            str(rank),
+            value_text("engine", item.deployment.engine),
+            item.deployment.weight_format.name,
+            _quality(item, texts),
+            _split(item, texts),
+            bytes_text(_budget_of(item).total_bytes.likely),
+            count_text(_budget_of(item).kv.max_context_tokens),
+            count_text(_budget_of(item).kv.max_concurrency),
+        )
+        for rank, item in enumerate(plans, start=1)
     )
-    for rank, item in enumerate(plans, start=1):
-        deployment, budget = item.deployment, item.budget
-        if budget is not None:
-            table.add_row(
-                str(rank),
-                value_text("engine", deployment.engine),
-                deployment.weight_format.name,
-                _quality(item, texts),
-                _split(item, texts),
-                bytes_text(budget.total_bytes.likely),
-                count_text(budget.kv.max_context_tokens),
-                count_text(budget.kv.max_concurrency),
-            )
-    return table
+    return Rows(headings_of(names, texts), rows, lead=3)
 
 
 def _quality(item: Evaluated, texts: Texts) -> str:
@@ -162,40 +148,43 @@ def _split(item: Evaluated, texts: Texts) -> str:
     return text
 
 
-def _best(item: Evaluated, texts: Texts) -> list[RenderableType]:
+def _details(item: Evaluated, texts: Texts, heading: str) -> list[RenderableType]:
     """Budget, reasons and command of one plan."""
     deployment, budget = item.deployment, item.budget
     parts: list[RenderableType] = []
     if budget is not None:
-        heading = texts.label(
-            "budget",
+        title = texts.label(
+            heading,
             rank=1,
             engine=deployment.engine,
             version=deployment.engine_version,
             format=deployment.weight_format.name,
         )
-        parts += [Text(heading, style="bold"), _budget(item, texts)]
         total = budget.total_bytes
-        parts.append(Text("  " + texts.label("interval", low_bytes=total.low, high_bytes=total.high), style="dim"))
-    parts += [Text(f"  {_mark(reason)} {texts.reason(reason)}") for reason in item.reasons]
+        interval = texts.label("interval", low_bytes=total.low, high_bytes=total.high)
+        parts += [Text(title, style="bold"), _budget(budget, texts)]
+        parts += [indented(_cache(item, budget, texts), indent=2), indented(interval, style="dim", indent=2)]
+    parts += [indented(f"{_mark(reason)} {texts.reason(reason)}", indent=2) for reason in item.reasons]
+    return parts + _command(item, texts)
+
+
+def _command(item: Evaluated, texts: Texts) -> list[RenderableType]:
     command = launch_command(item)
-    if command is not None:
-        native = deployment.machine.host.os in engine(deployment.engine).native_os
-        shell = "powershell" if deployment.machine.host.os == "windows" else "bash"
-        text = shell_texts(command, native)[shell] or ""
-        parts += [
-            Text(texts.label("command", shell=shell), style="bold"),
-            # no padding: blanks after a line's backslash would break the command when it is copied
-            *(Text(f"  {line}", no_wrap=True, overflow="ignore") for line in text.splitlines()),
-        ]
-        parts.append(Text("  " + texts.label("others"), style="dim"))
-        parts.append(Text(""))
-    return parts
+    if command is None:
+        return []
+    system = item.deployment.machine.host.os
+    shell = "powershell" if system == "windows" else "bash"
+    text = shell_texts(command, system in engine(item.deployment.engine).native_os)[shell] or ""
+    return [
+        Text(texts.label("command", shell=shell), style="bold"),
+        # no padding: blanks after a line's backslash would break the command when it is copied
+        *(Text(f"  {line}", no_wrap=True, overflow="ignore") for line in text.splitlines()),
+        indented(texts.label("others"), style="dim", indent=2),
+        Text(""),
+    ]
 
 
-def _budget(item: Evaluated, texts: Texts) -> Table:
-    budget = item.budget
-    assert budget is not None
+def _budget(budget: MemoryBudget, texts: Texts) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 2))
     table.add_column(overflow="fold")
     table.add_column(justify="right", no_wrap=True)
@@ -206,24 +195,29 @@ def _budget(item: Evaluated, texts: Texts) -> Table:
         table.add_row(
             texts.label("usable", capacity_bytes=device.accelerator.memory_bytes), bytes_text(device.usable_bytes)
         )
-        table.add_row(texts.label("free"), bytes_text(device.usable_bytes - device.used_bytes))
+        if not any(item.is_rest for item in device.items):
+            table.add_row(texts.label("free"), bytes_text(device.usable_bytes - device.used_bytes))
     if budget.host_items:
         table.add_row(Text(texts.label("host"), style="bold"), bytes_text(budget.host_bytes))
         _items(table, budget.host_items, texts)
-    kv, deployment = budget.kv, item.deployment
+    return table
+
+
+def _cache(item: Evaluated, budget: MemoryBudget, texts: Texts) -> str:
+    kv = budget.kv
     per_token = texts.label(
         "kv_per_token",
         bytes=kv.bytes_per_token,
         context_bytes=kv.bytes_at_context,
-        context_tokens=deployment.context_tokens,
+        context_tokens=item.deployment.context_tokens,
     )
-    table.add_row(f"{texts.label('kv')} ({kv.format}): {per_token}", "")
-    return table
+    return f"{texts.label('kv')} ({kv.format}): {per_token}"
 
 
 def _items(table: Table, items: Iterable[MemoryItem], texts: Texts) -> None:
     for item in items:
-        table.add_row(f"  {texts.text('memory', item.code)}", bytes_text(item.likely_bytes))
+        rest = f" ({texts.label('rest')})" if item.is_rest else ""
+        table.add_row(f"  {texts.text('memory', item.code)}{rest}", bytes_text(item.likely_bytes))
 
 
 def _alike(devices: tuple[DeviceBudget, ...], texts: Texts) -> list[tuple[str, list[DeviceBudget]]]:
@@ -256,27 +250,24 @@ def _mark(reason: Reason) -> str:
 
 
 def _rejected(items: tuple[Evaluated, ...], texts: Texts) -> list[RenderableType]:
-    """One row for all formats that are rejected for the same reasons; the proposal of another model stands below."""
-    label = texts.label
-    table = table_of(label("engine"), label("format"), label("verdict"), label("why"), label("fixes"))
-    groups: dict[tuple[str, str, str], list[Evaluated]] = {}
+    """One block for all formats that are rejected for the same reasons; the proposal of another model stands below."""
+    groups: dict[tuple[str, str, tuple[str, ...]], list[Evaluated]] = {}
     for item in items:
-        why = "\n".join(texts.reason(reason) for reason in item.reasons if reason.severity is Severity.BLOCKER)
+        why = tuple(texts.reason(reason) for reason in item.reasons if reason.severity is not Severity.NOTE)
         groups.setdefault((item.deployment.engine, str(item.verdict), why), []).append(item)
+    parts: list[RenderableType] = []
     for (engine_id, verdict, why), alike in list(groups.items())[:_REJECTED_SHOWN]:
+        formats = ", ".join(item.deployment.weight_format.name for item in alike)
+        title = Text(f"{value_text('engine', engine_id)} {formats}", style="bold")
+        parts.append(title.append(f"  {texts.text('verdict', verdict)}", style="not bold red"))
+        parts += [indented(sentence) for sentence in why]
         fixes = dict.fromkeys(fix_text(fix, texts) for item in alike for fix in item.fixes if fix.knob != "model")
-        table.add_row(
-            value_text("engine", engine_id),
-            "\n".join(item.deployment.weight_format.name for item in alike),
-            texts.text("verdict", verdict),
-            why,
-            "\n".join(f"• {text}" for text in list(fixes)[:_FIXES_SHOWN]),
-        )
-    parts: list[RenderableType] = [table]
+        if fixes:
+            parts.append(indented("→ " + " · ".join(list(fixes)[:_FIXES_SHOWN])))
     if len(groups) > _REJECTED_SHOWN:
-        parts.append(Text(label("more_rejected", count=len(groups) - _REJECTED_SHOWN), style="dim"))
+        parts.append(Text(texts.label("more_rejected", count=len(groups) - _REJECTED_SHOWN), style="dim"))
     others = dict.fromkeys(fix_text(fix, texts) for item in items for fix in item.fixes if fix.knob == "model")
-    return parts + [Text(f"• {text}") for text in others]
+    return parts + [Text(f"→ {text}") for text in others]
 
 
 def _notes(notes: tuple[Reason, ...], texts: Texts) -> list[RenderableType]:
@@ -284,7 +275,7 @@ def _notes(notes: tuple[Reason, ...], texts: Texts) -> list[RenderableType]:
         return []
     return [
         Text(texts.label("notes"), style="bold"),
-        *(Text(f"  · {texts.reason(note)}", style="dim") for note in notes),
+        *(indented(f"· {texts.reason(note)}", style="dim", indent=2) for note in notes),
     ]
 
 
@@ -296,11 +287,12 @@ def print_view(view: RenderableType) -> None:
     console = Console(highlight=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console = Console(width=_FILE_COLUMNS, highlight=False)
-    console.print(view)
+    # a command is never cut: what does not fit the line goes on beyond its edge
+    console.print(view, crop=False)
 
 
 def as_text(view: RenderableType) -> str:
     """A view as plain text."""
     with StringIO() as stream:
-        Console(width=_FILE_COLUMNS, highlight=False, file=stream, color_system=None).print(view)
+        Console(width=_FILE_COLUMNS, highlight=False, file=stream, color_system=None).print(view, crop=False)
         return stream.getvalue()

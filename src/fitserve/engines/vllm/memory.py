@@ -117,7 +117,9 @@ def budget(deployment: Deployment) -> MemoryBudget:
     ]
     settings, slots = _fit_sequences(settings, stages)
     devices = [
-        _device(accelerator, index, stages[(index // deployment.tp) % deployment.pp])
+        _device(
+            accelerator, index, stages[(index // deployment.tp) % deployment.pp], is_rest=settings.pool_bytes is None
+        )
         for index, accelerator in enumerate(ranks(deployment))
     ]
     kv = _kv_figures(deployment, settings, stages)
@@ -139,13 +141,14 @@ def _fit_sequences(settings: ServerSettings, stages: list[StageBudget]) -> tuple
     return settings, min(settings.limits.sequences, blocks)
 
 
-def _device(accelerator: Accelerator, index: int, stage: StageBudget) -> DeviceBudget:
+def _device(accelerator: Accelerator, index: int, stage: StageBudget, is_rest: bool) -> DeviceBudget:
+    pool = Interval.exact(max(0, stage.pool_bytes))
     items = [
         MemoryItem(code="weights", bytes=stage.weights, basis=_EXACT),
         MemoryItem(code="runtime", bytes=stage.runtime, basis=_FITTED),
         MemoryItem(code="activations", bytes=stage.activations, basis=_FITTED),
         MemoryItem(code="cuda_graphs", bytes=stage.graphs, basis=_FITTED),
-        MemoryItem(code="kv_cache", bytes=Interval.exact(max(0, stage.pool_bytes)), basis=_REST),
+        MemoryItem(code="kv_cache", bytes=pool, basis=_REST, is_rest=is_rest),
     ]
     limit = stage.requested_bytes + (0 if stage.graphs_inside else round(stage.graphs.likely))
     usable = min(limit, accelerator.engine_visible_bytes)
