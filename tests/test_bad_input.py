@@ -132,3 +132,12 @@ def test_a_closed_pipe_is_no_error() -> None:
     command = f"{sys.executable} -m fitserve gpus | head -1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("engine", "newer"),
+    [("vllm==99.0", True), ("llama.cpp==b99999", True), ("vllm", False), ("llama.cpp==b5000", False)],
+)
+def test_a_version_beyond_the_known_ones_is_said(cli: Cli, engine: str, newer: bool) -> None:
+    notes = cli("plan", "qwen3-8b", "--gpu", "rtx-4090", "--engine", engine, "--json").json()["notes"]
+    assert ("version_newer" in {item["code"] for item in notes}) == newer

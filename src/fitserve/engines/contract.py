@@ -192,6 +192,8 @@ class Engine:
     known_options: Callable[[str], frozenset[str]]
     parse_version: Callable[[str], str]
     """Normal form of a version; raises InputError when it is none."""
+    is_newer: Callable[[str], bool]
+    """Whether a version is newer than every one that was read."""
     makes_on_load: frozenset[str] = frozenset()
     """Formats that the engine quantizes to while it loads the original weights."""
     needs_accelerator: bool = False

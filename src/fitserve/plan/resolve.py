@@ -89,7 +89,12 @@ def resolve_hardware(request: HardwareRequest, world: World, model: LanguageMode
         offload=request.offload,
         options=MappingProxyType(options),
     )
-    return Resolved(machine=found[0], workload=work[0], wishes=wishes, notes=(*found[1], *work[1]))
+    newer = [
+        note("version_newer", engine=item.id, version=version, newest=item.versions[-1])
+        for item, version in engines
+        if item.is_newer(version)
+    ]
+    return Resolved(machine=found[0], workload=work[0], wishes=wishes, notes=(*found[1], *work[1], *newer))
 
 
 def _weight_format(request: PlanRequest, read: ModelRead | None) -> WeightFormat | None:

@@ -113,7 +113,11 @@ def _smaller(model: LanguageModel) -> Iterator[Mapping[str, Any]]:
     chats = [
         row
         for row in rows().values()
-        if is_chat(row) and row["total_params"] and row["total_params"] < own and _is_current(row, family)
+        if is_chat(row)
+        and row["id"] not in {model.id, model.base_id}
+        and row["total_params"]
+        and row["total_params"] < own
+        and _is_current(row, family)
     ]
     chats.sort(key=lambda row: (row["family"] != family, -row["total_params"]))
     # a step of a tenth in size between two tries, so that a few tries reach down to the smallest machines

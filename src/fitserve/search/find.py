@@ -15,6 +15,7 @@ from fitserve.workload.types import Workload
 
 _GOOD = 2
 """Classes up to small_loss: when a model runs only below, a smaller model is proposed as well."""
+_FREE = {"format", "split", "version", "engine"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +32,7 @@ def find(model: LanguageModel, machine: Machine, workload: Workload, wishes: Wis
     plans: list[Evaluated] = []
     rejected: list[tuple[Evaluated, list[Candidate]]] = []
     for engine, version in wishes.engines:
-        siblings = [] if wishes.weight_format is not None else list(candidates(engine, version, model, machine, wishes))
+        siblings = list(candidates(engine, version, model, machine, replace(wishes, weight_format=None)))
         for group in _by_format(engine, version, model, machine, workload, wishes, evaluate):
             fitting = sorted((item for item in group if item.fits), key=rank_key)
             plans += _kept(fitting)
@@ -42,10 +43,19 @@ def find(model: LanguageModel, machine: Machine, workload: Workload, wishes: Wis
                 if not (moved and wishes.offload == "auto"):
                     rejected.append((closest, siblings))
     explained = [replace(item, fixes=_fixes(item, siblings, plans, evaluate)) for item, siblings in rejected]
-    if explained and not any(quality_class(model, plan.deployment.weight_format) <= _GOOD for plan in plans):
+    if explained and not any(_is_good(model, plan) for plan in plans) and not _is_mended(model, explained):
         explained = _with_other_model(explained, machine, workload, wishes, evaluate)
     explained.sort(key=lambda item: (closeness_key(item)[0], rank_key(item)[1], closeness_key(item)))
     return Found(plans=tuple(sorted(plans, key=rank_key)), rejected=tuple(explained))
+
+
+def _is_good(model: LanguageModel, plan: Evaluated) -> bool:
+    return quality_class(model, plan.deployment.weight_format) <= _GOOD
+
+
+def _is_mended(model: LanguageModel, rejected: list[Evaluated]) -> bool:
+    """Whether the same model runs well on the same machine after a change that costs the user nothing."""
+    return any(fix.knob in _FREE and _is_good(model, fix.result) for item in rejected for fix in item.fixes)
 
 
 def _fixes(

@@ -6,7 +6,7 @@ from fitserve.engines.llama_cpp.command import command
 from fitserve.engines.llama_cpp.constraints import blockers, kv_formats
 from fitserve.engines.llama_cpp.log_figures import given_options, log_figures, outcome
 from fitserve.engines.llama_cpp.memory import budget, cache_bytes
-from fitserve.engines.llama_cpp.rules import PACKAGE, facts, normal_version, options_version, versions
+from fitserve.engines.llama_cpp.rules import PACKAGE, facts, is_newer, normal_version, options_version, versions
 from fitserve.engines.option_lists import option_names
 from fitserve.foundation.facts import load_toml
 
@@ -30,5 +30,6 @@ ENGINE = Engine(
     cache_bytes=cache_bytes,
     known_options=lambda version: option_names(PACKAGE, options_version(version)),
     parse_version=normal_version,
+    is_newer=is_newer,
     places_layers=True,
 )

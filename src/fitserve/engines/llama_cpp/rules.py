@@ -53,15 +53,13 @@ def build_number(version: str) -> int:
 def normal_version(version: str) -> str:
     """`b4747` or a tag. Raises InputError for text that is none."""
     text = version.strip()
-    if text in facts()["tags"]:
-        return text
-    return (
-        text
-        if text.startswith("v") and text in facts()["tags"]
-        else f"b{build_number(text)}"
-        if f"v{text}" not in facts()["tags"]
-        else f"v{text}"
-    )
+    tag = next((name for name in (text, f"v{text}") if name in facts()["tags"]), None)
+    return tag or f"b{build_number(text)}"
+
+
+def is_newer(version: str) -> bool:
+    """Whether a version is newer than every build that was read."""
+    return build_number(version) > build_number(NEWEST)
 
 
 def versions() -> tuple[str, ...]:

@@ -57,6 +57,11 @@ def normal_version(text: str) -> str:
     return str(parsed)
 
 
+def is_newer(version: str) -> bool:
+    """Whether a version is newer than every release that was read."""
+    return parse_version(version) > parse_version(versions()[-1])
+
+
 @lru_cache(maxsize=64)
 def at_least(version: str, floor: str) -> bool:
     """Whether `version` is `floor` or newer."""
