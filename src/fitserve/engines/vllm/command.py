@@ -4,7 +4,7 @@ from fitserve.engines.contract import Deployment, LaunchCommand
 from fitserve.engines.option_lists import option_names, option_row
 from fitserve.engines.vllm.constraints import needs_float16
 from fitserve.engines.vllm.memory import budget
-from fitserve.engines.vllm.rules import PACKAGE, default_utilization, facts, options_version
+from fitserve.engines.vllm.rules import PACKAGE, at_least, default_utilization, facts, feature, options_version
 from fitserve.foundation.errors import FactMissing
 from fitserve.models.catalog.lookup import rows
 
@@ -32,16 +32,24 @@ def command(deployment: Deployment) -> LaunchCommand:
     if "host" not in deployment.options:
         argv += _option(version, "--host", "127.0.0.1")
     identity = facts()["identity"]
-    vendor = deployment.machine.devices[0].vendor if deployment.machine.devices else "nvidia"
+    vendor = deployment.machine.devices[0].vendor
     return LaunchCommand(
         argv=tuple(argv),
-        image=identity["image" if vendor == "nvidia" else "rocm_image"].format(version=version),
+        image=_image(vendor, version),
         device_vendor=vendor,
         model_file=repository if deployment.model.is_local else None,
         cache_folder="/root/.cache/huggingface",
         port=identity["default_port"],
         needs_token=bool(rows().get(repository, {}).get("gated")),
     )
+
+
+def _image(vendor: str, version: str) -> str | None:
+    for row in feature("images"):
+        if row["vendor"] == vendor and at_least(version, row["from"]):
+            image: str = row["image"].format(version=version)
+            return image
+    return None
 
 
 def _option(version: str, name: str, value: str | None = None) -> list[str]:
