@@ -92,6 +92,8 @@ def _convert_row(
     result = {key: row[key] for key in KEPT}
     result["sources"] = row["sources"] or ["the table's refs"]
     result["corrections"] = notes
+    added = [item for item in corrections["tags"] if row["id"] in item["ids"]]
+    result["tags"] = [*(result["tags"] or []), *(tag for item in added for tag in item["add"])]
     result["recalled"] = sorted({*row["fields_recalled"], *(["release_date"] if row["release_date_recalled"] else [])})
     base = rows[row["quantized_from"]] if row["quantized_from"] else row
     result["mtp_params"], result["vision_params"] = row["mtp_params"] or 0, row["vision_params"] or 0

@@ -74,7 +74,9 @@ def _this_machine(request: HardwareRequest, world: World) -> tuple[Machine, tupl
         os=request.os or found.host.os, ram_bytes=request.ram or found.host.ram_bytes, cpu_name=found.host.cpu_name
     )
     gpus = ", ".join(f"{count} x {gpu}" for gpu, count in found.counts)
-    seen = note("this_machine", gpus=gpus or "-", ram_bytes=host.ram_bytes or 0)
+    memory = host.ram_bytes or 0
+    without = note("this_machine_without_gpu", ram_bytes=memory)
+    seen = note("this_machine", gpus=gpus, ram_bytes=memory) if gpus else without
     return Machine(devices=tuple(_with_ram(d, request.ram) for d in found.devices), host=host), (seen,)
 
 

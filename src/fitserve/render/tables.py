@@ -11,7 +11,7 @@ from rich.text import Text
 from fitserve.emit.commands import shell_texts
 from fitserve.engines.contract import DeviceBudget, MemoryBudget, MemoryItem
 from fitserve.engines.registry import engine
-from fitserve.foundation.reasons import Reason, Severity
+from fitserve.foundation.reasons import Reason, Severity, Verdict
 from fitserve.plan.answer import Answer, launch_command
 from fitserve.render.human import bytes_text, count_text, params_text
 from fitserve.render.json_form import fix_text, parallel_text
@@ -253,7 +253,7 @@ def _rejected(items: tuple[Evaluated, ...], texts: Texts) -> list[RenderableType
     """One block for all formats that are rejected for the same reasons; the proposal of another model stands below."""
     groups: dict[tuple[str, str, tuple[str, ...]], list[Evaluated]] = {}
     for item in items:
-        why = tuple(texts.reason(reason) for reason in item.reasons if reason.severity is not Severity.NOTE)
+        why = tuple(texts.reason(reason) for reason in item.reasons if _is_shown(reason, item))
         groups.setdefault((item.deployment.engine, str(item.verdict), why), []).append(item)
     parts: list[RenderableType] = []
     for (engine_id, verdict, why), alike in list(groups.items())[:_REJECTED_SHOWN]:
@@ -268,6 +268,13 @@ def _rejected(items: tuple[Evaluated, ...], texts: Texts) -> list[RenderableType
         parts.append(Text(texts.label("more_rejected", count=len(groups) - _REJECTED_SHOWN), style="dim"))
     others = dict.fromkeys(fix_text(fix, texts) for item in items for fix in item.fixes if fix.knob == "model")
     return parts + [Text(f"→ {text}") for text in others]
+
+
+def _is_shown(reason: Reason, item: Evaluated) -> bool:
+    """How much memory it would take is beside the point where it cannot run at all; the JSON has every reason."""
+    if item.verdict is Verdict.NOT_SUPPORTED:
+        return reason.verdict is Verdict.NOT_SUPPORTED
+    return reason.severity is not Severity.NOTE
 
 
 def _notes(notes: tuple[Reason, ...], texts: Texts) -> list[RenderableType]:

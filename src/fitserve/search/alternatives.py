@@ -19,13 +19,13 @@ from fitserve.workload.types import Workload
 _FEWEST_BITS = 4.0
 """Another model is proposed at 4 bits or more: below, a smaller model at more bits is better (facts/quality.json)."""
 _MODELS_TRIED = 24
+_NO_CHAT = {"base", "embedding", "reranker", "derivative"}
 _CURRENT_MONTHS = 18
 
 
 def is_chat(row: Mapping[str, Any]) -> bool:
     """Whether a catalogue row is an original model that answers chats."""
-    tags = row["tags"] or []
-    return row["quantized_from"] is None and "base" not in tags and "embedding" not in tags and "reranker" not in tags
+    return row["quantized_from"] is None and not _NO_CHAT & set(row["tags"] or ())
 
 
 def best_of_model(
@@ -90,7 +90,7 @@ def _is_whole(deployment: Deployment, machine: Machine) -> bool:
 def other_model(
     model: LanguageModel, machine: Machine, workload: Workload, wishes: Wishes, evaluate: Evaluator
 ) -> Fix | None:
-    """The largest chat model below this one that fits: of the same family if there is one."""
+    """The largest chat model below this one that fits and reads no more weights a token: of its family if there is one."""
     free = replace(wishes, weight_format=None)
     for row in _smaller(model):
         try:
@@ -109,7 +109,9 @@ def other_model(
 
 def _smaller(model: LanguageModel) -> Iterator[Mapping[str, Any]]:
     own = model.params()
-    family = rows()[model.id]["family"] if model.id in rows() else None
+    known = rows().get(model.id) or rows().get(model.base_id or "")
+    family = known["family"] if known else None
+    active = (known["active_params"] if known else None) or own
     chats = [
         row
         for row in rows().values()
@@ -117,6 +119,7 @@ def _smaller(model: LanguageModel) -> Iterator[Mapping[str, Any]]:
         and row["id"] not in {model.id, model.base_id}
         and row["total_params"]
         and row["total_params"] < own
+        and (row["active_params"] or row["total_params"]) <= active
         and _is_current(row, family)
     ]
     chats.sort(key=lambda row: (row["family"] != family, -row["total_params"]))

@@ -153,11 +153,11 @@ def _plugin(weight_format: WeightFormat) -> str | None:
 def _format_on_device(
     weight_format: WeightFormat, version: str, device: Accelerator, present: list[Mapping[str, Any]], source: Source
 ) -> Iterator[Reason]:
-    if device.vendor == "amd":
-        if weight_format.name not in feature("rocm_formats"):
-            yield not_supported(
-                "format_not_on_rocm", feature_source("rocm_formats"), engine="vllm", format=weight_format.name
-            )
+    if device.vendor == "amd" and weight_format.name not in feature("rocm_formats"):
+        yield not_supported(
+            "format_not_on_rocm", feature_source("rocm_formats"), engine="vllm", format=weight_format.name
+        )
+    if device.vendor != "nvidia":
         return
     have = device.capability_number or 0
     floors = [floor for row in present if (floor := _capability(row, version)) is not None]
