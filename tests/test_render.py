@@ -171,3 +171,16 @@ def test_every_text_can_be_filled_in_both_languages() -> None:
         for table in ("label", "memory", "verdict", "quality", "validate", "help", "fix", "world"):
             for code in words.codes(table):
                 assert words.raw(table, code).strip()
+
+
+@pytest.mark.parametrize(("language", "verdict"), [("en", "unknown"), ("ko", "알 수 없음")])
+@pytest.mark.parametrize("command", [("plan",), ("estimate", "--engine", "vllm")])
+def test_an_unknown_architecture_is_named(
+    cli: Cli, tmp_path: Path, command: tuple[str, ...], language: str, verdict: str
+) -> None:
+    config = {"architectures": ["FooBarForCausalLM"], "hidden_size": 128, "num_hidden_layers": 2, "vocab_size": 100}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    ran = cli(*command, str(tmp_path), "--gpu", "rtx-4090", "--lang", language)
+    assert ran.code == 1
+    assert ran.out.startswith(verdict)
+    assert "FooBarForCausalLM" in ran.out

@@ -7,6 +7,7 @@ from fitserve.engines.contract import Deployment, Engine, LaunchCommand
 from fitserve.engines.registry import engine
 from fitserve.foundation.errors import FactMissing, FitserveError, InputError
 from fitserve.foundation.reasons import Reason, Verdict, note, unknown, verdict_of
+from fitserve.models.architectures.registry import UnknownArchitecture
 from fitserve.models.catalog.lookup import catalog_model, rows
 from fitserve.models.types import LanguageModel
 from fitserve.plan.request import EstimateRequest, FitRequest, PlanRequest, Request
@@ -46,6 +47,8 @@ def plan(request: PlanRequest, world: World) -> Answer:
 
 
 def _missing(missing: FactMissing) -> Reason:
+    if isinstance(missing, UnknownArchitecture):
+        return unknown("architecture_unknown", architecture=missing.architecture, where=missing.where)
     return unknown("fact_missing", fact=missing.fact, where=missing.where)
 
 

@@ -25,6 +25,8 @@ _FIXES_SHOWN = 4
 
 def plan_view(answer: Answer, texts: Texts) -> RenderableType:
     """The answer of `plan`."""
+    if answer.unreadable is not None:
+        return _unreadable(answer.unreadable, texts)
     parts: list[RenderableType] = [_title(answer)]
     shown = _one_per_format(answer.plans)
     if shown:
@@ -35,8 +37,6 @@ def plan_view(answer: Answer, texts: Texts) -> RenderableType:
         ]
     else:
         parts.append(Text(texts.label("nothing_fits"), style="bold red"))
-    if answer.unreadable is not None:
-        parts.append(Text(texts.reason(answer.unreadable)))
     if answer.rejected:
         parts += [Text(texts.label("rejected"), style="bold red"), *_rejected(answer.rejected, texts)]
     return Group(*parts, *_notes(answer.notes, texts))
@@ -45,7 +45,7 @@ def plan_view(answer: Answer, texts: Texts) -> RenderableType:
 def estimate_view(answer: Answer, texts: Texts) -> RenderableType:
     """The answer of `estimate`: the verdict, the whole budget, reasons and fixes."""
     if answer.unreadable is not None:
-        return Text(texts.reason(answer.unreadable))
+        return _unreadable(answer.unreadable, texts)
     item = (*answer.plans, *answer.rejected)[0]
     style = "bold green" if item.fits else "bold red"
     parts: list[RenderableType] = [_title(answer), Text(texts.text("verdict", str(item.verdict)), style=style)]
@@ -54,6 +54,10 @@ def estimate_view(answer: Answer, texts: Texts) -> RenderableType:
         parts.append(Text(texts.label("fixes"), style="bold"))
         parts += [indented(f"→ {fix_text(fix, texts)}") for fix in item.fixes]
     return Group(*parts, *_notes(answer.notes, texts))
+
+
+def _unreadable(reason: Reason, texts: Texts) -> RenderableType:
+    return Group(Text(texts.text("verdict", str(Verdict.UNKNOWN)), style="bold yellow"), Text(texts.reason(reason)))
 
 
 def fit_view(answer: Answer, texts: Texts, limit: int) -> RenderableType:
