@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from conftest import deployment, machine
 from fitserve.engines.contract import Deployment
 from fitserve.engines.option_lists import option_row
-from fitserve.engines.registry import ENGINES, engine
+from fitserve.engines.registry import engine, engines
 from fitserve.foundation.reasons import Severity, Verdict, verdict_of
 from fitserve.foundation.units import GIB
 from fitserve.models.catalog.lookup import catalog_model, rows
@@ -190,7 +190,7 @@ def test_the_order_of_devices_does_not_matter(model_id: str, gpu: str, pair: tup
 
 
 def _versions() -> list[tuple[str, str]]:
-    return [(known.id, version) for known in ENGINES for version in known.versions]
+    return [(known.id, version) for known in engines() for version in known.versions]
 
 
 VARIANTS = [

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import fitserve
-from fitserve.engines.registry import ENGINES
+from fitserve.engines.registry import engines
 from fitserve.foundation.facts import load_toml
 from fitserve.render.texts import LANGUAGES, texts
 
@@ -24,8 +24,8 @@ REPOSITORY = ROOT.parent.parent
 SOURCES = sorted(ROOT.rglob("*.py"))
 MOST_LINES = {"file": 400, "function": 50}
 ENGINE_FILES = {
-    "__init__.py", "facts.toml", "status.toml", "constraints.py", "memory.py", "command.py", "candidates.py",
-    "log_figures.py", "messages/en.toml", "messages/ko.toml", "architectures.json", "option_lifetimes.json",
+    "__init__.py", "facts.toml", "status.toml", "constraints.py", "memory.py", "command.py", "failures.toml",
+    "messages/en.toml", "messages/ko.toml",
 }  # fmt: skip
 SOURCE_KINDS = {"vendor_spec", "source_code", "documentation", "measurement", "estimate"}
 REASON_MAKERS = {"not_supported", "does_not_fit", "unknown", "warning", "note", "unanswered"}
@@ -46,7 +46,7 @@ def test_files_and_functions_stay_short(path: Path) -> None:
             assert (node.end_lineno or 0) - node.lineno < MOST_LINES["function"], node.name
 
 
-@pytest.mark.parametrize("engine", ENGINES, ids=lambda e: e.id)
+@pytest.mark.parametrize("engine", engines(), ids=lambda e: e.id)
 def test_engine_folder_is_complete(engine: Any) -> None:
     folder = ROOT / "engines" / engine.package.rpartition(".")[2]
     assert not {name for name in ENGINE_FILES if not (folder / name).is_file()}
@@ -65,13 +65,32 @@ def _rows_with_source(table: Any) -> Iterator[Mapping[str, Any]]:
             yield from _rows_with_source(value)
 
 
-@pytest.mark.parametrize("engine", ENGINES, ids=lambda e: e.id)
+@pytest.mark.parametrize("engine", engines(), ids=lambda e: e.id)
 def test_engine_facts_are_sourced(engine: Any) -> None:
     for row in engine.facts["features"]:
         assert row["source"]["kind"] in SOURCE_KINDS and row["source"]["ref"] and row["source"]["checked"], row[
             "feature"
         ]
     assert len({row["feature"] for row in engine.facts["features"]}) == len(engine.facts["features"])
+
+
+def _signatures() -> list[tuple[str, Mapping[str, Any]]]:
+    return [(made.id, row) for made in engines() for row in load_toml(made.package, "failures.toml")["failures"]]
+
+
+@pytest.mark.parametrize(("engine_id", "row"), _signatures(), ids=lambda value: str(value)[:40])
+def test_every_failure_signature_matches_its_own_sample_and_no_other(engine_id: str, row: Mapping[str, Any]) -> None:
+    assert re.search(row["pattern"], row["sample"], re.MULTILINE), row["category"]
+    assert row["source"]["kind"] in SOURCE_KINDS and row["source"]["ref"]
+    clean = "INFO: Application startup complete."
+    assert not re.search(row["pattern"], clean, re.MULTILINE)
+
+
+@pytest.mark.parametrize("engine", engines(), ids=lambda e: e.id)
+def test_the_status_of_an_engine_is_stated(engine: Any) -> None:
+    assert {"memory", "options", "speed"} <= set(engine.status)
+    for part in engine.status.values():
+        assert part["state"] in {"done", "partial", "todo"} and part["en"] and re.search("[가-힣]", part["ko"])
 
 
 FACT_TABLES = [
@@ -127,8 +146,8 @@ def test_every_code_has_a_text_whose_placeholders_are_filled(language: str) -> N
 
 def test_both_languages_have_the_same_codes() -> None:
     english, korean = texts("en"), texts("ko")
-    assert set(english._tables) == set(korean._tables)
-    for table in english._tables:
+    assert english.tables() == korean.tables()
+    for table in english.tables():
         assert english.codes(table) == korean.codes(table), table
 
 

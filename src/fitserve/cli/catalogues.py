@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fitserve.cli.output import check_out, write
-from fitserve.engines.registry import ENGINES
+from fitserve.engines.registry import engines
 from fitserve.hardware.identify import gpu_rows, identify
 from fitserve.models.catalog.lookup import rows
 from fitserve.models.names import resolve_name
@@ -100,7 +100,7 @@ def run_engines(values: dict[str, Any], texts: Texts) -> int:
                 name: {"state": part["state"], "text": part[texts.language]} for name, part in engine.status.items()
             },
         }
-        for engine in ENGINES
+        for engine in engines()
     ]
     write(
         lambda: {"schema_version": 1, "engines": listed},

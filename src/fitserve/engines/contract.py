@@ -148,6 +148,10 @@ class LaunchCommand:
     port: int = 8000
     needs_token: bool = False
     """The repository is gated: a Hugging Face token must be in the environment."""
+    served_name: str | None = None
+    """Name of the model in requests to the server; None where the engine takes any name."""
+    then: tuple[tuple[str, ...], ...] = ()
+    """Steps once the server runs, each an argument list (`ollama create`, `lms load`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +171,6 @@ class Engine:
     id: str
     package: str
     """Where its data and messages lie."""
-    names: tuple[str, ...]
     versions: tuple[str, ...]
     """Releases that were read, oldest first; the last one is the default."""
     native_os: tuple[str, ...]

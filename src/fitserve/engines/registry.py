@@ -1,20 +1,69 @@
-"""All engines. The only place that names one: adding an engine is one folder and one line here."""
+"""All engines. The only place that names one: adding an engine is one folder and one line here.
+
+A folder is imported when its engine is first asked for: most answers need one or two of them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
 
 from fitserve.engines.contract import Engine
-from fitserve.engines.llama_cpp import ENGINE as LLAMA_CPP
-from fitserve.engines.vllm import ENGINE as VLLM
 from fitserve.foundation.errors import InputError
 
-ENGINES: tuple[Engine, ...] = (VLLM, LLAMA_CPP)
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One engine: its id, its folder, what people call it, and whether `plan` tries it unasked."""
+
+    id: str
+    folder: str
+    names: tuple[str, ...] = ()
+    is_tried: bool = False
+
+    @property
+    def package(self) -> str:
+        """Where its data and messages lie."""
+        return f"fitserve.engines.{self.folder}"
+
+
+ENTRIES: tuple[Entry, ...] = (
+    Entry("vllm", "vllm", ("v-llm",), is_tried=True),
+    Entry("llama.cpp", "llama_cpp", ("llama-server", "llama-cli", "gguf"), is_tried=True),
+)
+"""The order breaks ties between equal plans."""
+
+
+@lru_cache(maxsize=len(ENTRIES))
+def _load(package: str) -> Engine:
+    loaded: Engine = import_module(package).ENGINE
+    return loaded
+
+
+def entry(name: str) -> Entry:
+    """The line of an engine's id or alias. Raises InputError for a name that is none."""
+    wanted = _plain(name)
+    for candidate in ENTRIES:
+        if wanted in {_plain(known) for known in (candidate.id, *candidate.names)}:
+            return candidate
+    raise InputError.of("unknown_engine", given=name, known=tuple(candidate.id for candidate in ENTRIES))
 
 
 def engine(name: str) -> Engine:
     """The engine of a name or alias. Raises InputError for a name that is none."""
-    wanted = _plain(name)
-    for candidate in ENGINES:
-        if wanted == _plain(candidate.id) or wanted in {_plain(alias) for alias in candidate.names}:
-            return candidate
-    raise InputError.of("unknown_engine", given=name, known=tuple(candidate.id for candidate in ENGINES))
+    return _load(entry(name).package)
+
+
+def engines(tried_only: bool = False) -> Iterator[Engine]:
+    """All engines, or those that `plan` tries unasked."""
+    for candidate in ENTRIES:
+        if candidate.is_tried or not tried_only:
+            yield _load(candidate.package)
+
+
+def rank_of(engine_id: str) -> int:
+    """Position of an engine in the list."""
+    return next(index for index, candidate in enumerate(ENTRIES) if candidate.id == engine_id)
 
 
 def _plain(name: str) -> str:

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from fitserve.engines.contract import Engine
-from fitserve.engines.registry import ENGINES, engine
+from fitserve.engines.registry import engine, engines
 from fitserve.foundation.errors import InputError, Problem
 from fitserve.foundation.reasons import Reason, note
 from fitserve.hardware.types import Machine
@@ -128,7 +128,7 @@ def _engines(request: HardwareRequest) -> tuple[tuple[Engine, str], ...]:
     if not request.engine:
         if request.engine_version is not None:
             raise InputError.of("version_without_engine", given=request.engine_version)
-        return tuple((item, item.versions[-1]) for item in ENGINES)
+        return tuple((item, item.versions[-1]) for item in engines(tried_only=True))
     if request.engine_version is not None and len(request.engine) > 1:
         raise InputError.of("version_without_engine", given=request.engine_version)
     chosen = []

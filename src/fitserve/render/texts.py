@@ -4,10 +4,9 @@ is left out when the parameter is empty."""
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from importlib.resources import files
 from typing import Any
 
-from fitserve.engines.registry import ENGINES
+from fitserve.engines.registry import ENTRIES, engine
 from fitserve.foundation.errors import InputError, Problem, WorldError
 from fitserve.foundation.facts import load_toml
 from fitserve.foundation.reasons import Reason
@@ -25,20 +24,32 @@ class Texts:
     def __init__(self, language: str) -> None:
         self.language = language
         self._tables: dict[str, dict[str, str]] = {}
-        packages = ["fitserve.render"] + [engine.package for engine in ENGINES]
-        for package in packages:
-            if not files(package).joinpath("messages").is_dir():
-                continue
-            for table, entries in load_toml(package, f"messages/{language}.toml").items():
-                self._tables.setdefault(table, {}).update(entries)
+        self._unread = [entry.package for entry in ENTRIES]
+        self._read("fitserve.render")
+
+    def _read(self, package: str) -> None:
+        for table, entries in load_toml(package, f"messages/{self.language}.toml").items():
+            self._tables.setdefault(table, {}).update(entries)
+
+    def _read_engines(self) -> None:
+        while self._unread:
+            self._read(self._unread.pop(0))
 
     def raw(self, table: str, code: str) -> str:
         """The text with its placeholders. Raises KeyError for a code without text."""
+        while code not in self._tables.get(table, {}) and self._unread:
+            self._read(self._unread.pop(0))  # engines' own texts, until one has it
         return self._tables[table][code]
 
     def codes(self, table: str) -> frozenset[str]:
         """Codes that have a text."""
+        self._read_engines()
         return frozenset(self._tables[table])
+
+    def tables(self) -> frozenset[str]:
+        """Names of all tables."""
+        self._read_engines()
+        return frozenset(self._tables)
 
     def text(self, table: str, code: str, parameters: Mapping[str, Any] | None = None) -> str:
         """The text of a code with its placeholders filled."""
@@ -85,9 +96,12 @@ def fill(template: str, parameters: Mapping[str, Any]) -> str:
     return _PLAIN.sub(plain, _OPTIONAL.sub(optional, template))
 
 
-@lru_cache(maxsize=1)
-def _titles() -> Mapping[str, str]:
-    return {engine.id: engine.facts["identity"]["title"] for engine in ENGINES}
+@lru_cache(maxsize=len(ENTRIES))
+def _title(name: str) -> str:
+    if all(name != entry.id for entry in ENTRIES):
+        return name  # a fork, or an engine of a newer answer
+    title: str = engine(name).facts["identity"]["title"]
+    return title
 
 
 def value_text(name: str, value: Any) -> str:
@@ -95,7 +109,7 @@ def value_text(name: str, value: Any) -> str:
     if isinstance(value, tuple | list):
         return ", ".join(str(item) for item in value)
     if name == "engine":
-        return _titles().get(str(value), str(value))
+        return _title(str(value))
     if name.endswith("_bytes") or name == "bytes":
         return bytes_text(value)
     if isinstance(value, int | float) and not isinstance(value, bool):

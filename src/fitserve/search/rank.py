@@ -1,6 +1,6 @@
 """The order of plans: quality first, then room for what was asked, then what needs no extra work, then headroom."""
 
-from fitserve.engines.registry import ENGINES
+from fitserve.engines.registry import rank_of
 from fitserve.search.evaluate import Evaluated, quality_class
 
 _COMFORT = 1.25
@@ -22,15 +22,11 @@ def rank_key(candidate: Evaluated) -> tuple[float, ...]:
         float(not comfortable),
         float(candidate.needs_quantizing),
         float(not candidate.is_accelerated),
-        float(_position(candidate)),
+        float(rank_of(deployment.engine)),
         -deployment.weight_format.effective_bits(),
         -candidate.headroom_tokens,
         float(deployment.device_count),
     )
-
-
-def _position(candidate: Evaluated) -> int:
-    return next(index for index, engine in enumerate(ENGINES) if engine.id == candidate.deployment.engine)
 
 
 def closeness_key(candidate: Evaluated) -> tuple[float, ...]:

@@ -13,7 +13,6 @@ from fitserve.foundation.facts import load_toml
 ENGINE = Engine(
     id="vllm",
     package=PACKAGE,
-    names=tuple(facts()["identity"]["names"]),
     versions=versions(),
     native_os=tuple(facts()["identity"]["native_os"]),
     facts=facts(),

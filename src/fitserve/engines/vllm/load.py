@@ -12,15 +12,6 @@ _MXFP4_WIDTH_TILE = 128  # fused_moe/oracle/mxfp4.py: Marlin and Triton pad the 
 _MXFP4_HIDDEN_TILE = 256  # ... and the hidden size
 
 
-def stage_layers(layer_count: int, pp: int) -> list[range]:
-    """Layers of each pipeline stage: equal shares, the rest to stages before the last (vllm/distributed/utils.py)."""
-    shares = [layer_count // pp] * pp
-    for position in range(2, layer_count % pp + 2):
-        shares[-position] += 1
-    starts = [sum(shares[:index]) for index in range(pp)]
-    return [range(start, start + share) for start, share in zip(starts, shares, strict=True)]
-
-
 def loaded_bytes(model: LanguageModel, weight_format: WeightFormat, tp: int, ep: int, stage: range, pp: int) -> int:
     """Bytes of one rank after loading (`Model loading took` in the log)."""
     sharding = Sharding(

@@ -13,9 +13,10 @@ from fitserve.engines.contract import Deployment, DeviceBudget, KvFigures, Memor
 from fitserve.engines.vllm.activations import activation_bytes, coefficients, graph_bytes, runtime_bytes
 from fitserve.engines.vllm.kv_pool import KvPool, PoolSettings, build_pool
 from fitserve.engines.vllm.kv_specs import PageSettings, layer_pages
-from fitserve.engines.vllm.load import loaded_bytes, stage_layers
+from fitserve.engines.vllm.load import loaded_bytes
 from fitserve.engines.vllm.rules import at_least, feature
 from fitserve.engines.vllm.settings import ServerSettings, ranks, resolve
+from fitserve.footprint.ranks import stage_layers
 from fitserve.foundation.intervals import Basis, Interval
 from fitserve.foundation.reasons import Reason, does_not_fit, not_supported, warning
 from fitserve.hardware.types import Accelerator
