@@ -15,7 +15,7 @@ from fitserve.check.deployments import (
     verdict_findings,
 )
 from fitserve.check.engine_lint import option_findings
-from fitserve.check.options import ParsedOptions, parse
+from fitserve.check.options import Given, ParsedOptions, parse
 from fitserve.check.programs import Invocation, invocation
 from fitserve.check.releases import ReleaseOptions, release_options
 from fitserve.check.request import CheckRequest
@@ -26,14 +26,14 @@ from fitserve.check.types import Edit, Finding, Script, Statement, Word
 from fitserve.engines.contract import Engine
 from fitserve.engines.registry import engine, engines
 from fitserve.foundation.errors import FitserveError, InputError
-from fitserve.foundation.reasons import Reason, Severity, not_supported, note
+from fitserve.foundation.reasons import Reason, Severity, Verdict, not_supported, note
 from fitserve.foundation.versions import parse_version
 from fitserve.hardware.identify import identify
 from fitserve.hardware.types import Host, Machine
 from fitserve.plan.answer import plan
 from fitserve.plan.machine import machine_of
 from fitserve.plan.request import HardwareRequest, PlanRequest
-from fitserve.plan.world import World
+from fitserve.plan.world import ModelRead, World
 from fitserve.search.evaluate import Evaluated
 from fitserve.workload.presets import preset
 
@@ -41,6 +41,7 @@ _PARENT_ONLY = {
     "option_of_fork", "option_removed", "option_never_known", "option_too_new", "option_not_in_list", "option_value_missing",
     "option_choice_wrong", "option_type_wrong", "file_type_of_fork", "format_of_a_fork",
 }  # fmt: skip
+_MOST_PASSES = 4
 _STAND_IN = "h200-sxm-141gb"
 """A device that every format and release runs on: with it only what holds on all machines is said."""
 
@@ -120,7 +121,7 @@ def _instead(answer: CheckAnswer, world: World) -> Evaluated | None:
     """The best plan for the same model and machine, when constraints or memory stand against the command."""
     main = answer.main
     judged = main.evaluated if main is not None else None
-    if main is None or judged is None or judged.fits or not _is_beyond_options(main):
+    if main is None or judged is None or judged.fits or not _is_beyond_edits(list(main.findings)):
         return None
     deployment, request = judged.deployment, answer.request
     length = min(deployment.context_tokens, preset("chat").context_tokens)
@@ -138,14 +139,6 @@ def _instead(answer: CheckAnswer, world: World) -> Evaluated | None:
         if found.plans:
             return found.plans[0]
     return None
-
-
-def _is_beyond_options(item: Checked) -> bool:
-    """Whether a blocker is left that no edit mends."""
-    return any(
-        finding.reason.severity is Severity.BLOCKER and not finding.edits and finding.first_version is None
-        for finding in item.findings
-    )
 
 
 def _stated(request: CheckRequest) -> tuple[Engine | None, str | None]:
@@ -235,9 +228,10 @@ def _engine_parts(
     found = find_model(written or "", world.read_model, request.model)
     if found is None or written is None:
         return _Parts(findings=[*findings, unread_model(call, written)], evaluated=None)
-    seen = _reading(made, release, parsed, call, written, machine, request, world)
-    if isinstance(seen, Finding):
-        return _Parts(findings=[*findings, seen], evaluated=None)
+    seen, refused = _reading(made, release, parsed, call, found, written, machine)
+    findings += refused
+    if seen is None:
+        return _Parts(findings=findings, evaluated=None)
     findings += [*format_findings(made, call, seen), *verdict_findings(made, call, seen, parsed)]
     return _Parts(findings=findings, evaluated=judge(seen) if seen.is_machine_known else None)
 
@@ -256,38 +250,54 @@ def _reading(
     release: ReleaseOptions,
     parsed: ParsedOptions,
     call: Invocation,
+    found: ModelRead,
     written: str,
     machine: Machine | None,
-    request: CheckRequest,
-    world: World,
-) -> Reading | Finding:
-    found = find_model(written, world.read_model, request.model)
-    assert found is not None
-    stand_in = Machine(devices=(identify(_STAND_IN).device,), host=Host(os=request.os or "linux"))
-    try:
-        seen = reading(made, release, parsed, found, written, machine or stand_in, machine is not None)
-        have = len(seen.deployment.machine.devices)
-        if machine is not None and seen.deployment.device_count > max(1, have):
-            return Finding(
-                reason=not_supported(
-                    "ranks_exceed_devices", option="--gpu", what="--gpu", line=call.statement.line,
-                    wanted=seen.deployment.device_count, have=have,
-                )
-            )  # fmt: skip
-        judge(seen)
-    except InputError as error:
-        problem = dict(error.problems[0].parameters)
-        option = str(problem.get("option", "-"))
-        return Finding(
-            reason=not_supported(
-                "option_value_refused",
-                option=option,
-                what=option,
-                line=call.statement.line,
-                value=str(problem.get("value", "-")),
-            )
+) -> tuple[Reading | None, list[Finding]]:
+    """What the command would start, and values that the engine refuses; those are left out to see the rest."""
+    stand_in = Machine(devices=(identify(_STAND_IN).device,), host=Host())
+    refused: list[Finding] = []
+    for _ in range(len(parsed.options) + 1):
+        try:
+            seen = reading(made, release, parsed, found, written, machine or stand_in, machine is not None)
+            too_many = _too_many_ranks(call, seen)
+            if too_many is not None:
+                return None, [*refused, too_many]
+            judge(seen)
+        except InputError as error:
+            names = {str(value) for problem in error.problems for key, value in problem.parameters if key == "option"}
+            bad = [given for given in parsed.options if (given.row or {}).get("name") in names]
+            if not bad:
+                return None, refused
+            refused += [_refused(call, given) for given in bad]
+            parsed = replace(parsed, options=tuple(given for given in parsed.options if given not in bad))
+            continue
+        return seen, refused
+    return None, refused
+
+
+def _refused(call: Invocation, given: Given) -> Finding:
+    """A value outside of what the engine takes; a percentage where a share is meant is divided."""
+    start, stop = call.start + given.start, call.start + given.stop
+    value = given.value or ""
+    share = value.rstrip("%")
+    is_percent = share.replace(".", "", 1).isdigit() and 1 < float(share) <= 100
+    reason = not_supported(
+        "option_value_refused", option=given.written, what=given.text, line=call.line_of(start), value=value
+    )
+    words = (given.written, f"{float(share) / 100:g}") if is_percent else ()
+    return Finding(reason=reason, edits=(Edit(start, stop, words),))
+
+
+def _too_many_ranks(call: Invocation, seen: Reading) -> Finding | None:
+    wanted, have = seen.deployment.device_count, len(seen.deployment.machine.devices)
+    if wanted <= max(1, have):
+        return None
+    return Finding(
+        reason=not_supported(
+            "ranks_exceed_devices", option="--gpu", what="--gpu", line=call.statement.line, wanted=wanted, have=have
         )
-    return seen
+    )
 
 
 def _result(
@@ -301,8 +311,8 @@ def _result(
     words = list(call.statement.argv)
     corrected: tuple[str, ...] | None = None
     remaining = findings
-    for _ in range(3):
-        edits = [edit for finding in remaining for edit in finding.edits]
+    for _ in range(_MOST_PASSES):
+        edits = _next_edits(remaining)
         if not edits:
             break
         words = _edited(words, edits)
@@ -314,6 +324,8 @@ def _result(
         remaining = again(replace(mended, engine=call.engine))
     versions = [finding.first_version for finding in findings if finding.first_version]
     needed = max(versions, key=parse_version) if versions and _all_parse(versions) else None
+    if needed is not None and call.container is not None and not _is_beyond_edits(findings):
+        corrected = _retagged(corrected or call.statement.argv, call, needed)
     return Checked(
         call=call,
         version=version,
@@ -322,6 +334,30 @@ def _result(
         corrected_version=needed,
         evaluated=evaluated,
     )
+
+
+def _next_edits(findings: list[Finding]) -> list[Edit]:
+    """Options first: what fits depends on them. Warnings about memory change nothing by themselves."""
+    options = [finding for finding in findings if finding.reason.verdict is not Verdict.DOES_NOT_FIT]
+    memory = [f for f in findings if f not in options and f.reason.severity is Severity.BLOCKER]
+    first = [edit for finding in options for edit in finding.edits]
+    return first or [edit for finding in memory for edit in finding.edits][:1]
+
+
+def _is_beyond_edits(findings: list[Finding]) -> bool:
+    """Whether a blocker is left that neither an edit nor a newer release mends."""
+    return any(
+        finding.reason.severity is Severity.BLOCKER and not finding.edits and finding.first_version is None
+        for finding in findings
+    )
+
+
+def _retagged(words: tuple[str, ...], call: Invocation, version: str) -> tuple[str, ...]:
+    """The image at the release that the command needs."""
+    assert call.container is not None
+    old = call.statement.argv[call.container.image_index]
+    prefix = "v" if call.container.tag.startswith("v") or call.container.tag == "latest" else ""
+    return tuple(f"{call.container.image}:{prefix}{version}" if word == old else word for word in words)
 
 
 def _all_parse(versions: list[str]) -> bool:

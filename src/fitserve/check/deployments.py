@@ -1,6 +1,6 @@
 """From a parsed command to the deployment that it starts, and from the engine's verdict on it to findings."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -8,20 +8,20 @@ from typing import Any
 from fitserve.check.options import Given, ParsedOptions
 from fitserve.check.programs import Invocation, base_name
 from fitserve.check.releases import ReleaseOptions
-from fitserve.check.types import Finding
+from fitserve.check.types import Edit, Finding
 from fitserve.engines.contract import Deployment, Engine
 from fitserve.footprint.gguf_recipes import is_stock, stock_mix
 from fitserve.foundation.errors import FactMissing, FitserveError
 from fitserve.foundation.reasons import Reason, Severity, Verdict, not_supported, note
 from fitserve.foundation.units import parse_tokens
 from fitserve.hardware.types import Machine
-from fitserve.models.catalog.lookup import catalog_model
+from fitserve.models.catalog.lookup import catalog_model, quantized_repositories
 from fitserve.models.formats import WeightFormat, parse_format
 from fitserve.models.names import format_in_name, resolve_name
 from fitserve.plan.world import ModelRead
 from fitserve.search.evaluate import Evaluated, evaluate
 
-_SPLIT = "-of-"
+_SHORTEST_TOKENS = 1024  # a server with less is of no use, and nobody asks for odd lengths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +114,8 @@ def _enough(machine: Machine, count: int) -> Machine:
 def _model_format(made: Engine, found: ModelRead, quantization: Given | None, written: str) -> WeightFormat:
     checkpoint = found.model.checkpoint
     name = found.weight_format or (checkpoint.weight_format if checkpoint is not None else None)
+    if name is not None and written.lower().endswith(".gguf") and not name.startswith("gguf:"):
+        name = f"gguf:{name.upper()}"
     if name is None and written.lower().rstrip("/").endswith("gguf"):
         name = "gguf:Q4_K_M"  # the repository holds several files; which one does not matter for what is checked
     if name is None and quantization is not None and quantization.value is not None:
@@ -162,12 +164,11 @@ def format_findings(made: Engine, call: Invocation, seen: Reading) -> Iterator[F
         loads = methods[given.value]
         if held.name not in loads and held.family not in loads:
             line = call.line_of(call.start + given.start)
-            yield Finding(
-                reason=not_supported(
-                    "quantization_not_of_checkpoint", option=given.written, what=given.text, line=line, value=given.value,
-                    format=held.name, model=seen.written,
-                )
+            reason = not_supported(
+                "quantization_not_of_checkpoint", option=given.written, what=given.text, line=line, value=given.value,
+                format=held.name, model=seen.written,
             )  # fmt: skip
+            yield Finding(reason=reason, edits=_published(call, seen, loads))
     mix = held.gguf_mix
     if mix is not None and not is_stock(mix) and stock_mix(mix) is None:
         reason = not_supported(
@@ -179,6 +180,16 @@ def format_findings(made: Engine, call: Invocation, seen: Reading) -> Iterator[F
             engine=made.id,
         )
         yield Finding(reason=reason)
+
+
+def _published(call: Invocation, seen: Reading, formats: Sequence[str]) -> tuple[Edit, ...]:
+    """The repository that holds the model in one of these formats, in place of the one that does not."""
+    listed = quantized_repositories(seen.deployment.model.base_id or seen.deployment.model.id)
+    repository = next((name for name, held in listed if held in formats), None)
+    if repository is None or seen.written not in call.statement.argv:
+        return ()
+    index = call.statement.argv.index(seen.written)
+    return (Edit(index, index + 1, (repository,)),)
 
 
 def verdict_findings(made: Engine, call: Invocation, seen: Reading, parsed: ParsedOptions) -> Iterator[Finding]:
@@ -242,7 +253,24 @@ def _placed(
     if reason.verdict is Verdict.DOES_NOT_FIT and not is_sure:
         severity = Severity.WARNING  # inside the spread of the estimate: it may start all the same
     told = replace(reason, parameters=MappingProxyType(parameters), severity=severity)
-    return Finding(reason=told, first_version=str(first) if first else None)
+    edits = _shorter(call, parsed, reads, reason)
+    return Finding(reason=told, edits=edits, first_version=str(first) if first else None)
+
+
+def _shorter(call: Invocation, parsed: ParsedOptions, reads: Mapping[str, Any], reason: Reason) -> tuple[Edit, ...]:
+    """The longest context that fits, in place of the one that does not."""
+    longest = reason.parameters.get("longest_tokens")
+    if reason.code == "context_beyond_model":
+        longest = reason.parameters.get("limit_tokens")
+    names = tuple(reads.get("context", ()))
+    if not isinstance(longest, int) or longest < _SHORTEST_TOKENS or not names:
+        return ()
+    value = str(longest // _SHORTEST_TOKENS * _SHORTEST_TOKENS)
+    given = parsed.last(names)
+    if given is None:
+        end = len(call.statement.words)
+        return (Edit(end, end, (names[0], value)),)
+    return (Edit(call.start + given.start, call.start + given.stop, (given.written, value)),)
 
 
 def _cause(reason: Reason, seen: Reading, parsed: ParsedOptions, reads: Mapping[str, Any]) -> tuple[str, str]:

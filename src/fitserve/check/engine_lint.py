@@ -8,10 +8,9 @@ from typing import Any
 
 from fitserve.check.options import Given, ParsedOptions, json_of, wrong_value
 from fitserve.check.programs import Invocation
-from fitserve.check.releases import ReleaseOptions
+from fitserve.check.releases import ReleaseOptions, holds, is_newer
 from fitserve.check.types import Edit, Finding
 from fitserve.engines.contract import Engine
-from fitserve.engines.option_lists import header, scanned_versions
 from fitserve.foundation.reasons import not_supported, note, warning
 from fitserve.foundation.versions import parse_version
 
@@ -120,7 +119,7 @@ def _values(
 ) -> Iterator[Finding]:
     start, stop = _at(call, given)
     common = _common(made, call, given, release)
-    wrong = None if _has_plugin(made, given, parsed) else wrong_value(given, release)
+    wrong = None if _registry(made, given) is not None else wrong_value(given, release)
     if wrong is not None:
         code, right = wrong
         what = given.text if code == "option_choice_wrong" else given.written
@@ -151,21 +150,20 @@ def _listed_value(
     made: Engine, call: Invocation, given: Given, parsed: ParsedOptions, release: ReleaseOptions
 ) -> Iterator[Finding]:
     """Names that the engine looks up in a registry of the release."""
-    lists: Mapping[str, Mapping[str, str]] = made.facts["command_line"].get("value_lists", {})
     row = given.row or {}
-    listed = lists.get(str(row.get("name")))
+    names = _registry(made, given)
     enforced = made.facts["command_line"].get("enforced", ())
-    known: tuple[str, ...] = ()
     if _has_plugin(made, given, parsed):
         return
-    if listed is not None:
-        known = _header_list(made, release.version, listed["list"])
-    elif row.get("known_values") and row.get("name") in enforced:
-        known = tuple(str(value) for value in row["known_values"])
+    if names is not None:
+        known = tuple(name for name, runs in names.items() if holds(runs, release.version))
+    else:
+        known = tuple(str(value) for value in row.get("known_values") or ()) if row.get("name") in enforced else ()
     bad = [value for value in given.values if value not in known and not value.startswith("$")]
     if not known or not bad:
         return
-    first = _first_with(made, listed["list"], bad[0]) if listed is not None else None
+    later = [run[0] for run in (names or {}).get(bad[0], ()) if is_newer(run[0], release.version)]
+    first = later[0] if later else None
     start, stop = _at(call, given)
     common = _common(made, call, given, release)
     close = difflib.get_close_matches(bad[0], known, n=1, cutoff=0.75)
@@ -177,18 +175,11 @@ def _listed_value(
     yield Finding(reason=reason, edits=edits, first_version=first)
 
 
-def _header_list(made: Engine, version: str, name: str) -> tuple[str, ...]:
-    """A list of the nearest scanned release."""
-    standing = made.options_version(version) if made.options_version else version
-    return tuple(header(made.package, standing).get(name) or ())
-
-
-def _first_with(made: Engine, name: str, value: str) -> str | None:
-    """The first scanned release whose list has a value."""
-    for version in sorted(scanned_versions(made.package), key=parse_version):
-        if value in (header(made.package, version).get(name) or ()):
-            return version
-    return None
+def _registry(made: Engine, given: Given) -> Mapping[str, Any] | None:
+    """The registry that an option looks its value up in."""
+    lists: Mapping[str, Mapping[str, str]] = made.facts["command_line"].get("value_lists", {})
+    listed = lists.get(str((given.row or {}).get("name")))
+    return None if listed is None or made.registries is None else made.registries().get(listed["list"])
 
 
 def _json_keys(made: Engine, call: Invocation, given: Given, release: ReleaseOptions) -> Iterator[Finding]:

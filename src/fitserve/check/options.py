@@ -85,8 +85,9 @@ def _option(arguments: Sequence[str], index: int, release: ReleaseOptions) -> Gi
     if row is None:
         return _unknown(arguments, index, written, name, equals, attached)
     values, stop, lacks = _values(arguments, index + 1, row, release, is_negated, key)
-    if equals:
-        values, stop, lacks = (attached,), index + 1, False
+    behind = written[len(name) :] if not written.startswith("--") and written != name and key is None else ""
+    if equals or behind:
+        values, stop, lacks = (attached or behind,), index + 1, False
     return Given(
         written=written, name=name, row=row, values=values, start=index, stop=stop, key=key, is_negated=is_negated,
         lacks_value=lacks,

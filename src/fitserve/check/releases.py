@@ -37,6 +37,8 @@ class ReleaseOptions:
     style: str
     underscores: bool
     dotted: bool
+    glued: Mapping[str, str]
+    """Short options whose value is written right behind them (`-O3`), and the option that they stand for."""
     is_complete: bool
     rows: Mapping[str, Mapping[str, Any]]
     """Every accepted spelling to its row."""
@@ -54,6 +56,8 @@ class ReleaseOptions:
             kinds = {str(self.rows[known]["name"]) for known in longer}
             if len(kinds) == 1 and len(spelled) > len("--x"):
                 return self.rows[longer[0]], longer[0]
+        if spelled[:2] in self.glued and len(spelled) > 2 and self.glued[spelled[:2]] in self.rows:
+            return self.rows[self.glued[spelled[:2]]], spelled[:2]
         if self.style == "argparse" and not spelled.startswith("--") and len(spelled) > 2 and spelled[:2] in self.rows:
             row = self.rows[spelled[:2]]  # -O3, -q4: a short option with its value attached
             return (row, spelled[:2]) if str(row.get("arity")) != "0" else (None, spelled)
@@ -74,8 +78,8 @@ class ReleaseOptions:
 def _history(row: Mapping[str, Any], version: str, name: str) -> History:
     if "intervals" in row:
         first, last = row["first_seen"], row["last_seen"]
-        later = [interval for interval in row["intervals"] if _newer(interval[0], version)]
-        ended = [interval for interval in row["intervals"] if not _newer(interval[1], version)]
+        later = [interval for interval in row["intervals"] if is_newer(interval[0], version)]
+        ended = [interval for interval in row["intervals"] if not is_newer(interval[1], version)]
         before = not ended
         return History(
             first=later[0][0] if before and later else first,
@@ -95,16 +99,17 @@ def _history(row: Mapping[str, Any], version: str, name: str) -> History:
     )
 
 
-def _newer(one: str, other: str) -> bool:
+def is_newer(one: str, other: str) -> bool:
+    """Whether one release is newer than another; false where either is no version."""
     try:
         return parse_version(one) > parse_version(other)
     except ValueError:
         return False
 
 
-def _covers(row: Mapping[str, Any], version: str) -> bool:
-    """Whether a name was there at a release, by its scanned intervals; between two intervals it was not."""
-    return any(not _newer(start, version) and not _newer(version, end) for start, end in row["intervals"])
+def holds(runs: Sequence[Sequence[str]], version: str) -> bool:
+    """Whether a name was there at a release, by its runs of scanned releases as (first, last); between two it was not."""
+    return any(not is_newer(start, version) and not is_newer(version, end) for start, end in runs)
 
 
 @lru_cache(maxsize=32)
@@ -127,6 +132,7 @@ def release_options(engine_id: str, version: str) -> ReleaseOptions | None:
         style=str(command_line.get("style", "argparse")),
         underscores=bool(command_line.get("underscores", False)),
         dotted=bool(command_line.get("dotted", False)),
+        glued=command_line.get("glued", {}),
         is_complete=bool(header(made.package, standing).get("complete", True)),
         rows=rows,
         lifetimes=lifetimes,
@@ -154,7 +160,7 @@ def _between(
     found: dict[str, Mapping[str, Any]] = {
         name: row for name, row in own.items() if name not in lifetimes or _still(lifetimes[name], version)
     }
-    newer = [other for other in listed if _newer(other, version)]
+    newer = [other for other in listed if is_newer(other, version)]
     for name, life in lifetimes.items():
         if name in found or not life.get("intervals") or not _still(life, version):
             continue
@@ -168,7 +174,7 @@ def _still(life: Mapping[str, Any], version: str) -> bool:
     if not life.get("intervals"):
         return "intervals" not in life
     newest = life["intervals"][-1][1]
-    return _covers(life, version) or (_newer(version, newest) and life.get("gone_in") is None)
+    return holds(life["intervals"], version) or (is_newer(version, newest) and life.get("gone_in") is None)
 
 
 @lru_cache(maxsize=64)

@@ -22,9 +22,7 @@ def _rows() -> Mapping[str, Any]:
 def tool_findings(call: Invocation) -> Iterator[Finding]:
     """Programs that are gone or renamed, packages that are no longer kept, options that a tool dropped."""
     yield from _program(call)
-    if call.program.split()[0] in {"pip", "pip3"} and call.program.endswith(" install"):
-        yield from _packages(call)
-    if call.program == "pip":
+    if call.program in {"pip install", "pip3 install", "pip", "uv pip"}:
         yield from _packages(call)
 
 
