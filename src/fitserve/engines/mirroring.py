@@ -82,7 +82,8 @@ class Parents:
     def cache_bytes(self, deployment: Deployment, sequences: int, part: str) -> int:
         """Bytes of the cache of some sequences, by the parent's rules."""
         parent = self.needed(deployment)
-        return parent.cache_bytes(self.translate(deployment, parent), sequences, part)
+        asked = replace(deployment, max_num_seqs=sequences)
+        return parent.cache_bytes(self.translate(asked, parent), sequences, part)
 
     def given_options(self, given: Mapping[str, Any]) -> Mapping[str, str]:
         """Options of a measured case, in the words of the first parent."""

@@ -6,7 +6,7 @@ from fitserve.engines.contract import Engine
 from fitserve.engines.mirroring import Parents
 from fitserve.engines.ollama.command import command
 from fitserve.engines.ollama.constraints import blockers, kv_formats
-from fitserve.engines.ollama.memory import budget, translate
+from fitserve.engines.ollama.memory import budget, given_options, translate
 from fitserve.engines.ollama.rules import PACKAGE, RELEASES, facts
 from fitserve.engines.option_lists import option_names
 from fitserve.foundation.facts import load_toml
@@ -31,7 +31,7 @@ def mirror(parents: Mapping[str, Engine]) -> Engine:
         command=lambda deployment: command(deployment, behind),
         kv_formats=lambda deployment: kv_formats(deployment, behind),
         log_figures=behind.log_figures,
-        given_options=behind.given_options,
+        given_options=lambda given: given_options(given, behind),
         outcome=behind.outcome,
         cache_bytes=behind.cache_bytes,
         known_options=lambda version: option_names(PACKAGE, RELEASES.newest),

@@ -4,6 +4,7 @@ import re
 
 from fitserve.engines.contract import Deployment, LaunchCommand, LaunchFile
 from fitserve.engines.mirroring import Parents, plain_name, vendor
+from fitserve.engines.ollama.memory import lacks_fit_margin
 from fitserve.engines.ollama.modelfile import line
 from fitserve.engines.ollama.origin import library_tag, origin
 from fitserve.engines.ollama.rules import PACKAGE, RELEASES, facts, feature, runs_llama_server
@@ -61,7 +62,8 @@ _VISIBLE = {"nvidia": "CUDA_VISIBLE_DEVICES", "amd": "ROCR_VISIBLE_DEVICES"}
 
 
 def _leaves_a_gpu_idle(deployment: Deployment) -> bool:
-    return vendor(deployment) in _VISIBLE and deployment.device_count < len(deployment.machine.devices)
+    has_variable = vendor(deployment) == "nvidia" or deployment.machine.host.os == "linux"
+    return has_variable and vendor(deployment) in _VISIBLE and deployment.device_count < len(deployment.machine.devices)
 
 
 def _given(deployment: Deployment, *kinds: str) -> dict[str, str]:
@@ -79,7 +81,7 @@ def _given(deployment: Deployment, *kinds: str) -> dict[str, str]:
 def _modelfile(deployment: Deployment, behind: Parents, source: str) -> str:
     inside = behind.translate(deployment, behind.needed(deployment))
     parameters = {"num_ctx": str(inside.context_tokens)}
-    layers = _gpu_layers(deployment)
+    layers = _gpu_layers(deployment, behind)
     if layers is not None:
         parameters["num_gpu"] = str(layers)
     parameters |= _given(deployment, "modelfile_parameter", "option")
@@ -87,12 +89,17 @@ def _modelfile(deployment: Deployment, behind: Parents, source: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _gpu_layers(deployment: Deployment) -> int | None:
-    """num_gpu, where layers stay in RAM. Experts go there by llama.cpp's own fit, which an explicit count turns off."""
+def _gpu_layers(deployment: Deployment, behind: Parents) -> int | None:
+    """num_gpu: where layers stay in RAM, and where the fit's margin would send some there although all have room.
+
+    Experts go to RAM by that fit itself, which an explicit count turns off.
+    """
     left = deployment.offload_layers or 0
     count = len(deployment.model.layers) + 1
-    if not left or not deployment.machine.devices:
+    if not deployment.machine.devices:
         return None
+    if not left:
+        return count if lacks_fit_margin(deployment, behind.budget(deployment)) else None
     by_fit = any(layer.experts for layer in deployment.model.layers) and runs_llama_server(deployment.engine_version)
     return None if by_fit and left < count else max(0, count - left)
 

@@ -8,11 +8,13 @@ with a wider compute buffer.
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 
 from fitserve.engines.contract import Deployment, Engine, MemoryBudget, MemoryItem
 from fitserve.engines.mirroring import Parents, plain_name, whole_number
-from fitserve.engines.ollama.rules import feature, known_names, llama_cpp_build, runs_llama_server
+from fitserve.engines.ollama.rules import feature, known_names, llama_cpp_build, runs_llama_server, source
 from fitserve.foundation.intervals import Basis, Interval
+from fitserve.foundation.reasons import note
 
 _OWN_RUNNER = Basis("estimated", "llama.cpp's law for a runner of Ollama's own (before 0.30), not measured")
 _NUMBERS = {
@@ -53,6 +55,11 @@ def translate(deployment: Deployment, parent: Engine) -> Deployment:
     )
 
 
+def given_options(given: Mapping[str, Any], behind: Parents) -> Mapping[str, str]:
+    """Options of a measured case. Where it does not say how many layers are on GPUs, Ollama puts there what fits."""
+    return {"gpu-layers": "auto", **behind.given_options(given)}
+
+
 def _in_order(options: Mapping[str, str]) -> list[tuple[str, str]]:
     """Environment first: the Modelfile's num_ctx counts where both are set."""
     return sorted(((plain_name(name), value) for name, value in options.items()), key=lambda item: item[0] == "num-ctx")
@@ -73,6 +80,11 @@ def _experts_first(deployment: Deployment, options: dict[str, str]) -> Deploymen
 def budget(deployment: Deployment, behind: Parents) -> MemoryBudget:
     """The budget of the build inside the release. Raises FactMissing for a format that is not GGUF."""
     found = behind.budget(deployment)
+    if lacks_fit_margin(deployment, found):
+        kept = note(
+            "num_gpu_set", source("fit_margin_bytes"), engine="ollama", margin_bytes=feature("fit_margin_bytes")
+        )
+        return replace(found, reasons=(*found.reasons, kept))
     if runs_llama_server(deployment.engine_version):
         return found
     return replace(
@@ -80,6 +92,13 @@ def budget(deployment: Deployment, behind: Parents) -> MemoryBudget:
         devices=tuple(replace(device, items=tuple(map(_widened, device.items))) for device in found.devices),
         host_items=tuple(map(_widened, found.host_items)),
     )
+
+
+def lacks_fit_margin(deployment: Deployment, found: MemoryBudget) -> bool:
+    """Whether llama.cpp's fit, left alone, would move layers to RAM: it keeps a margin free on every device."""
+    left = [device.usable_bytes - device.used_bytes for device in found.devices if device.used_bytes]
+    is_automatic = runs_llama_server(deployment.engine_version) and not deployment.offload_layers
+    return is_automatic and any(0 <= rest < feature("fit_margin_bytes") for rest in left)
 
 
 def _widened(item: MemoryItem) -> MemoryItem:
