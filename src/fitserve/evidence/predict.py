@@ -10,7 +10,16 @@ from fitserve.check.deployments import named
 from fitserve.check.request import CheckRequest
 from fitserve.engines.registry import engine
 from fitserve.evidence.cases import Case
-from fitserve.evidence.given import deployment_of, fork_of, format_of, kind_facts, machine_of, model_of, unanswered
+from fitserve.evidence.given import (
+    deployment_of,
+    engine_of,
+    fork_of,
+    format_of,
+    kind_facts,
+    machine_of,
+    model_of,
+    unanswered,
+)
 from fitserve.footprint.gguf_recipes import gguf_file_bytes, is_stock, projector_file_bytes, stock_mix
 from fitserve.footprint.kv_cache import BYTES_PER_ELEMENT
 from fitserve.footprint.weights import weight_bytes
@@ -90,7 +99,8 @@ def _layer_memory(given: Mapping[str, Any]) -> Predictions:
     or whose types are not known.
     """
     machine = machine_of(given) or Machine(devices=(), host=Host())
-    is_placed = bool(machine.devices) or str(given.get("gpu_layers") or "0") == "0"
+    engine_options = engine_of(given, "gguf_memory")[0].given_options(given)
+    is_placed = bool(machine.devices) or engine_options.get("gpu-layers", "0") == "0"
     if not is_placed:
         machine = Machine(devices=(identify(_LARGE).device,), host=Host())
     found = model_of(given)
