@@ -40,6 +40,7 @@ class ReleaseOptions:
     glued: Mapping[str, str]
     """Short options whose value is written right behind them (`-O3`), and the option that they stand for."""
     is_complete: bool
+    has_positionals: bool
     rows: Mapping[str, Mapping[str, Any]]
     """Every accepted spelling to its row."""
     lifetimes: Mapping[str, Mapping[str, Any]] = field(repr=False)
@@ -133,6 +134,7 @@ def release_options(engine_id: str, version: str) -> ReleaseOptions | None:
         underscores=bool(command_line.get("underscores", False)),
         dotted=bool(command_line.get("dotted", False)),
         glued=command_line.get("glued", {}),
+        has_positionals=bool(command_line.get("positional_model", False)),
         is_complete=bool(header(made.package, standing).get("complete", True)),
         rows=rows,
         lifetimes=lifetimes,
