@@ -30,6 +30,8 @@ class Entry:
 ENTRIES: tuple[Entry, ...] = (
     Entry("vllm", "vllm", ("v-llm",), is_tried=True),
     Entry("llama.cpp", "llama_cpp", ("llama-server", "llama-cli", "gguf"), is_tried=True),
+    Entry("exllamav3", "exllamav3", ("tabbyapi", "tabby", "exl3", "exllama")),
+    Entry("exllamav2", "exllamav2", ("exl2",)),
 )
 """The order breaks ties between equal plans."""
 
