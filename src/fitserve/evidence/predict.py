@@ -7,7 +7,16 @@ from typing import Any, TypeAlias
 
 from fitserve.engines.registry import engine
 from fitserve.evidence.cases import Case
-from fitserve.evidence.given import deployment_of, fork_of, format_of, kind_facts, machine_of, model_of, unanswered
+from fitserve.evidence.given import (
+    deployment_of,
+    engine_of,
+    fork_of,
+    format_of,
+    kind_facts,
+    machine_of,
+    model_of,
+    unanswered,
+)
 from fitserve.footprint.gguf_recipes import gguf_file_bytes, is_stock, projector_file_bytes, stock_mix
 from fitserve.footprint.kv_cache import BYTES_PER_ELEMENT
 from fitserve.footprint.weights import weight_bytes
@@ -17,7 +26,7 @@ from fitserve.foundation.reasons import Verdict, verdict_of
 from fitserve.foundation.units import GIB
 from fitserve.hardware.identify import identify
 from fitserve.hardware.types import Host, Machine
-from fitserve.models.formats import parse_format
+from fitserve.models.formats import WeightFormat, parse_format
 
 _STAND_IN = "gguf:Q8_0"
 _LARGE = "b200-sxm-180gb"
@@ -86,12 +95,13 @@ def _layer_memory(given: Mapping[str, Any]) -> Predictions:
     or whose types are not known.
     """
     machine = machine_of(given) or Machine(devices=(), host=Host())
-    is_placed = bool(machine.devices) or str(given.get("gpu_layers") or "0") == "0"
+    needs_device = engine_of(given, "gguf_memory")[0].needs_accelerator
+    is_placed = bool(machine.devices) or (not needs_device and str(given.get("gpu_layers") or "0") == "0")
     if not is_placed:
         machine = Machine(devices=(identify(_LARGE).device,), host=Host())
     found = model_of(given)
-    mix = parse_format(str(given.get("weight_format") or found.weight_format or _STAND_IN)).gguf_mix or ""
-    is_typed = bool(given.get("weight_format") or found.weight_format) and (is_stock(mix) or stock_mix(mix) is not None)
+    stated = given.get("weight_format") or found.weight_format
+    is_typed = bool(stated) and _has_known_size(parse_format(str(stated)), is_file=not needs_device)
     chosen, deployment = deployment_of(
         given if is_typed else {**given, "weight_format": _STAND_IN}, "gguf_memory", machine
     )
@@ -111,6 +121,14 @@ def _layer_memory(given: Mapping[str, Any]) -> Predictions:
         )
         figures["outcome"] = "refused" if blocked else chosen.outcome(budget)
     return figures
+
+
+def _has_known_size(weight_format: WeightFormat, is_file: bool) -> bool:
+    """Whether a name determines the weights: a stock mix of a GGUF file, a width of what other engines load."""
+    mix = weight_format.gguf_mix
+    if mix is None:
+        return not is_file and weight_format.bits is not None
+    return is_stock(mix) or stock_mix(mix) is not None
 
 
 def _file_size(given: Mapping[str, Any]) -> Predictions:
