@@ -213,7 +213,7 @@ def test_commands_use_only_options_of_their_release(engine_name: str, version: s
     for model_id, changes in itertools.product(
         [EIGHT_B, "Qwen/Qwen3-30B-A3B", "mistralai/Mixtral-8x7B-Instruct-v0.1"], VARIANTS
     ):
-        weight_format = "gguf:Q4_K_M" if chosen.places_layers else "bf16"
+        weight_format = chosen.candidates(catalog_model(model_id), on, version)[0].weight_format.name
         made = deployment(model_id, weight_format, engine_name, on, engine_version=version, **changes)
         if verdict_of(evaluate(made).reasons) is not Verdict.FITS:
             continue

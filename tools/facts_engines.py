@@ -23,6 +23,8 @@ HEADER_FIELDS = (
     "quantization_methods", "tool_call_parsers", "reasoning_parsers",
 )  # fmt: skip
 
+TABBYAPI = Path(__file__).parents[1] / "src/fitserve/engines/exllamav3/options/1.6.5.json"
+
 
 def _says_something(value: Any) -> bool:
     return value is not None and value != [] and value is not False
@@ -51,6 +53,20 @@ def _ollama_options(path: Path) -> dict[str, Any]:
     return {**header, "source": source["rows"][0]["source"], "rows": rows}
 
 
+def _tabbyapi_differences(facts: Path) -> list[str]:
+    """Keys of the pack's (incomplete) list that the full one, written by tools/tabbyapi_options.py, lacks or has otherwise."""
+    full = {row["name"]: row for row in json.loads(TABBYAPI.read_text())["rows"]}
+    sections = {name.partition(".")[0] for name in full}
+    report = []
+    for row in json.loads((facts / "engine_options/tabbyapi.json").read_text())["rows"]:
+        name = f"{row['section']}.{row['name']}"
+        if row["section"] not in sections or (row["name"] and name not in full):
+            report.append(f"tabbyapi: {name} is in the pack only")
+        elif row["name"] and not set(row["choices"] or ()) <= set(full[name].get("choices", row["choices"] or ())):
+            report.append(f"tabbyapi: choices of {name} differ")
+    return report
+
+
 def convert(shared: Path) -> tuple[dict[str, Any], list[str]]:
     """Package files by their path below `engines/`, and a report of what is wrong."""
     facts = shared / "facts"
@@ -77,4 +93,4 @@ def convert(shared: Path) -> tuple[dict[str, Any], list[str]]:
         if not source.get("refs"):
             report.append(f"{name}: no refs")
         files[f"{target}.json"] = source
-    return files, report
+    return files, report + _tabbyapi_differences(facts)

@@ -37,7 +37,14 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("llama.cpp", "llama_cpp", ("llama-server", "llama-cli", "gguf"), is_tried=True),
     Entry("ollama", "ollama", mirrors=("llama.cpp",)),
     Entry("lmstudio", "lmstudio", ("lm-studio",), mirrors=("llama.cpp",)),
-    Entry("text-generation-webui", "text_generation_webui", ("oobabooga", "textgen", "tgw"), mirrors=("llama.cpp",)),
+    Entry(
+        "text-generation-webui",
+        "text_generation_webui",
+        ("oobabooga", "textgen", "tgw"),
+        mirrors=("llama.cpp", "exllamav3"),
+    ),
+    Entry("exllamav3", "exllamav3", ("tabbyapi", "tabby", "exl3", "exllama")),
+    Entry("exllamav2", "exllamav2", ("exl2",)),
 )
 """The order breaks ties between equal plans."""
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fitserve.emit.commands import shell_texts
-from fitserve.engines.contract import DeviceBudget, MemoryBudget, MemoryItem
+from fitserve.engines.contract import DeviceBudget, LaunchFile, MemoryBudget, MemoryItem
 from fitserve.engines.registry import engine
 from fitserve.foundation.reasons import Reason, Severity, Verdict
 from fitserve.plan.answer import Answer, launch_command
@@ -183,8 +183,17 @@ def _command(item: Evaluated, texts: Texts) -> list[RenderableType]:
         Text(texts.label("command", shell=shell), style="bold"),
         # no padding: blanks after a line's backslash would break the command when it is copied
         *(Text(f"  {line}", no_wrap=True, overflow="ignore") for line in text.splitlines()),
+        *(line for file in command.files for line in _file(file, texts)),
         indented(texts.label("others"), style="dim", indent=2),
         Text(""),
+    ]
+
+
+def _file(file: LaunchFile, texts: Texts) -> list[RenderableType]:
+    """A file that the command reads, to be copied as it is."""
+    return [
+        Text(texts.label("file", path=file.path), style="bold"),
+        *(Text(f"  {line}", no_wrap=True, overflow="ignore") for line in file.text.splitlines()),
     ]
 
 
