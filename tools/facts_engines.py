@@ -23,6 +23,7 @@ HEADER_FIELDS = (
     "quantization_methods", "tool_call_parsers", "reasoning_parsers",
 )  # fmt: skip
 
+LLAMA_PROGRAMS = ("server", "cli", "main", "completion", "perplexity")
 TABBYAPI = Path(__file__).parents[1] / "src/fitserve/engines/exllamav3/options/1.6.5.json"
 
 
@@ -30,13 +31,16 @@ def _says_something(value: Any) -> bool:
     return value is not None and value != [] and value is not False
 
 
-def _options(path: Path, program: str | None = None) -> dict[str, Any]:
+def _options(path: Path, programs: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Rows of an option list; of a list for several programs those of `programs`, each with the programs that take it."""
     source = json.loads(path.read_text())
     rows = []
     for row in source["rows"]:
-        if program and not {program, "common"} & set(row.get("programs", [])):
+        taken = [name for name in row.get("programs", []) if name in programs]
+        if programs and not taken and "common" not in row["programs"]:
             continue
-        rows.append({key: row[key] for key in OPTION_FIELDS if _says_something(row.get(key))})
+        kept = {key: row[key] for key in OPTION_FIELDS if _says_something(row.get(key))}
+        rows.append(kept | ({"programs": taken} if programs and "common" not in row["programs"] else {}))
     header = {key: source[key] for key in HEADER_FIELDS if key in source}
     return {**header, "rows": rows}
 
@@ -77,7 +81,7 @@ def convert(shared: Path) -> tuple[dict[str, Any], list[str]]:
             files[f"vllm/options/{path.stem}.json"] = _options(path)
     for path in sorted((facts / "engine_options/llama_cpp").glob("*.json")):
         if path.stem != "lifetimes":
-            files[f"llama_cpp/options/{path.stem}.json"] = _options(path, program="server")
+            files[f"llama_cpp/options/{path.stem}.json"] = _options(path, LLAMA_PROGRAMS)
     for engine in ("vllm", "llama_cpp"):
         source = json.loads((facts / f"engine_options/{engine}/lifetimes.json").read_text())
         files[f"{engine}/option_lifetimes.json"] = source

@@ -15,7 +15,7 @@ from fitserve.check.deployments import (
 )
 from fitserve.check.engine_lint import option_findings
 from fitserve.check.options import Given, ParsedOptions, parse
-from fitserve.check.programs import Invocation
+from fitserve.check.programs import Invocation, base_name
 from fitserve.check.releases import ReleaseOptions, release_options
 from fitserve.check.request import CheckRequest
 from fitserve.check.safety import safety_findings
@@ -51,7 +51,7 @@ class Judgement:
 
 def judge_command(made: Engine, version: str, call: Invocation, setting: Setting) -> Judgement:
     """All findings about a command line of an engine."""
-    release = release_options(made.id, version)
+    release = release_options(made.id, version, call.program)
     if release is None:
         return Judgement()
     parsed = parse(call.arguments, release)
@@ -86,6 +86,14 @@ def judge_model(
 
 def _entry(made: Engine, call: Invocation) -> list[Finding]:
     """An older way to start the engine: it still works, the newer one says the same."""
+    renamed = made.facts["command_line"].get("renamed_programs", {}).get(call.program)
+    if renamed is not None:
+        written = call.statement.argv[call.start - 1]
+        edit = Edit(call.start - 1, call.start, (written.replace(base_name(written), renamed["instead"]),))
+        reason = not_supported(
+            "program_renamed", option=written, what=written, line=call.statement.line, engine=made.id, **renamed
+        )
+        return [Finding(reason=reason, edits=(edit,))]
     instead = made.facts["command_line"].get("module_replaced_by")
     if instead is None or not call.program.startswith("python -m"):
         return []
