@@ -29,6 +29,8 @@ class Entry:
 
 ENTRIES: tuple[Entry, ...] = (
     Entry("vllm", "vllm", ("v-llm",), is_tried=True),
+    Entry("sglang", "sglang", ("sgl",)),
+    Entry("tensorrt-llm", "tensorrt_llm", ("trtllm", "trt-llm", "tensorrt", "trtllm-serve")),
     Entry("llama.cpp", "llama_cpp", ("llama-server", "llama-cli", "gguf"), is_tried=True),
 )
 """The order breaks ties between equal plans."""
