@@ -116,6 +116,14 @@ def test_heads_divide(engine_name: str, tp: int, code: str | None) -> None:
     assert code in found if code else not found & {"heads_not_divisible", "width_not_divisible"}
 
 
+@pytest.mark.parametrize("engine_name", ["sglang", "tensorrt-llm"])
+def test_pipelines_only_where_tensor_parallelism_does_not_divide(engine_name: str) -> None:
+    chosen, on = engine(engine_name), machine(*["h200-sxm-141gb"] * 8)
+    assert (1, 8) not in chosen.splits(catalog_model("deepseek-ai/DeepSeek-R1"), on, chosen.versions[-1])
+    # 29568 columns among 8 are 28.9 groups of 128: a GPTQ checkpoint needs stages instead
+    assert {(8, 1), (1, 8)} <= set(chosen.splits(catalog_model("Qwen/Qwen2.5-72B-Instruct"), on, chosen.versions[-1]))
+
+
 def test_groups_of_a_quantized_width_stay_whole() -> None:
     made = deployment("Qwen/Qwen2.5-72B-Instruct", "gptq-4bit", "sglang", machine(*["a100-sxm-80gb"] * 8), tp=8)
     assert "group_not_divisible" in codes(made)
@@ -234,7 +242,7 @@ def test_states_as_the_logs_say() -> None:
     nemotron = catalog_model("nvidia/NVIDIA-Nemotron-Nano-9B-v2")
     states = [state_elements(mixer) for layer in nemotron.layers for mixer in layer.mixers]
     assert sum(state.recurrent for state in states if state) * 2 * 2048 / GIB == pytest.approx(135.0, rel=0.001)
-    assert state_bytes(nemotron, 1, range(len(nemotron.layers))) * 2048 / GIB == pytest.approx(136.9, rel=0.01)
+    assert 135.0 < state_bytes(nemotron, 1, range(len(nemotron.layers))) * 2048 / GIB < 1.05 * 135.0
 
 
 def test_recurrent_models_share_the_pool_and_name_their_batch() -> None:
@@ -307,7 +315,7 @@ def test_the_entry_is_that_of_the_release() -> None:
     on = machine("h100-sxm-80gb")
     new, old = (deployment(EIGHT_B, "bf16", "sglang", on, engine_version=v) for v in ("0.5.23", "0.5.9"))
     assert engine("sglang").command(new).argv[:4] == ("sglang", "serve", "--model-path", EIGHT_B)
-    assert engine("sglang").command(old).argv[:3] == ("python", "-m", "sglang.launch_server")
+    assert engine("sglang").command(old).argv[:3] == ("python3", "-m", "sglang.launch_server")
     assert engine("sglang").command(new).image == "lmsysorg/sglang:v0.5.23"
     amd = deployment(EIGHT_B, "bf16", "sglang", machine("mi300x"))
     assert engine("sglang").command(amd).image == "lmsysorg/sglang:v0.5.23-rocm720-mi30x"

@@ -3,12 +3,25 @@
 from collections.abc import Iterator
 
 from fitserve.engines.contract import Deployment
+from fitserve.engines.offers import tensor_splits
 from fitserve.foundation.reasons import Reason, not_supported
-from fitserve.models.formats import WeightFormat
+from fitserve.hardware.types import Machine
+from fitserve.models.formats import WeightFormat, parse_format
 from fitserve.models.types import Attention, LanguageModel
 
 _GROUPED = {"awq-4bit", "gptq-4bit", "gptq-8bit", "w4a16", "autoround-int4"}
+_STRICTEST = parse_format("fp8-block")
 _FP8_BLOCK = 128  # rows and columns that share a scale
+
+
+def clean_splits(model: LanguageModel, machine: Machine) -> tuple[tuple[int, int], ...]:
+    """(tensor, pipeline) sizes: stages only for a count that tensor parallelism cannot divide in every format.
+
+    Within one machine these engines are started with tensor parallelism; stages are for what it cannot cut.
+    """
+    offered = tensor_splits(model, machine)
+    clean = {tp for tp, pp in offered if pp == 1 and not list(_widths(model, _STRICTEST, tp, 1))}
+    return tuple((tp, pp) for tp, pp in offered if pp == 1 or pp not in clean)
 
 
 def shape_reasons(deployment: Deployment) -> Iterator[Reason]:

@@ -1,8 +1,9 @@
 """Formats worth trying for a model on SGLang, and the ways to split it."""
 
 from fitserve.engines.contract import Candidate
-from fitserve.engines.offers import checkpoint_candidates, tensor_splits
+from fitserve.engines.offers import checkpoint_candidates
 from fitserve.engines.sglang.rules import FACTS
+from fitserve.engines.shapes import clean_splits
 from fitserve.hardware.types import Machine
 from fitserve.models.types import LanguageModel
 
@@ -18,6 +19,6 @@ def candidates(model: LanguageModel, machine: Machine, version: str) -> tuple[Ca
 
 
 def splits(model: LanguageModel, machine: Machine, version: str) -> tuple[tuple[int, int], ...]:
-    """(tensor, pipeline) parallel sizes over up to all devices."""
+    """(tensor, pipeline) parallel sizes over up to all devices: tensor parallel where it divides."""
     del version
-    return tensor_splits(model, machine)
+    return clean_splits(model, machine)

@@ -18,7 +18,7 @@ def command(deployment: Deployment) -> LaunchCommand:
     """The argument list. Raises FactMissing when the release lacks an option that is needed."""
     model, version = deployment.model, deployment.engine_version
     repository = deployment.repository or model.id
-    start = ("sglang", "serve") if at_least(version, _SERVE_FROM) else ("python", "-m", "sglang.launch_server")
+    start = ("sglang", "serve") if at_least(version, _SERVE_FROM) else ("python3", "-m", "sglang.launch_server")
     argv = [*start, *_option(version, "--model-path", repository)]
     argv += _option(version, "--context-length", str(deployment.context_tokens))
     for name, size in (

@@ -16,7 +16,7 @@ from fitserve.footprint.kv_cache import BYTES_PER_ELEMENT, cache_reach
 from fitserve.footprint.ranks import rank_request_bytes, rank_state_bytes, rank_token_bytes, stage_layers
 from fitserve.footprint.weights import Sharding, weight_bytes
 from fitserve.foundation.intervals import Basis, Interval
-from fitserve.foundation.reasons import Reason, Verdict, note, warning
+from fitserve.foundation.reasons import Reason, Verdict, does_not_fit, warning
 from fitserve.models.catalog.lookup import catalog_model, rows
 from fitserve.models.types import CompressedAttention, LanguageModel, LatentAttention
 
@@ -188,4 +188,4 @@ def _share_reasons(
     wanted = math.ceil(need / free * 100) / 100
     if free * (1 - wanted) < usual * _LEAST_RESERVE:
         return ()
-    return (note("sglang_share_could_rise", share=f"{wanted:.2f}", have_share=f"{shares.static_share:.3g}"),)
+    return (does_not_fit("sglang_share_could_rise", share=f"{wanted:.2f}", have_share=f"{shares.static_share:.3g}"),)

@@ -1,7 +1,8 @@
 """Formats worth trying on TensorRT-LLM: the model as it is, checkpoints that it reads, and what ModelOpt can make."""
 
 from fitserve.engines.contract import Candidate
-from fitserve.engines.offers import checkpoint_candidates, tensor_splits
+from fitserve.engines.offers import checkpoint_candidates
+from fitserve.engines.shapes import clean_splits
 from fitserve.engines.tensorrt_llm.rules import FACTS
 from fitserve.hardware.types import Machine
 from fitserve.models.catalog.lookup import quantized_repositories, rows
@@ -29,6 +30,6 @@ def candidates(model: LanguageModel, machine: Machine, version: str) -> tuple[Ca
 
 
 def splits(model: LanguageModel, machine: Machine, version: str) -> tuple[tuple[int, int], ...]:
-    """(tensor, pipeline) parallel sizes over up to all devices."""
+    """(tensor, pipeline) parallel sizes over up to all devices: tensor parallel where it divides."""
     del version
-    return tensor_splits(model, machine)
+    return clean_splits(model, machine)
