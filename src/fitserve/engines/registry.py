@@ -37,17 +37,19 @@ class Entry:
 
 ENTRIES: tuple[Entry, ...] = (
     Entry("vllm", "vllm", ("v-llm",), tried_on=("*",)),
+    Entry("sglang", "sglang"),
+    Entry("tensorrt-llm", "tensorrt_llm", ("trtllm", "trt-llm", "tensorrt")),
     Entry("llama.cpp", "llama_cpp", ("llama-server", "llama-cli", "gguf"), tried_on=("*",)),
     Entry("ollama", "ollama", mirrors=("llama.cpp",)),
-    Entry("lmstudio", "lmstudio", ("lm-studio",), mirrors=("llama.cpp",)),
+    Entry("exllamav3", "exllamav3", ("tabbyapi", "tabby", "exl3", "exllama"), families=("exl3",)),
+    Entry("exllamav2", "exllamav2", ("exl2",), families=("exl2",)),
     Entry(
         "text-generation-webui",
         "text_generation_webui",
         ("oobabooga", "textgen", "tgw"),
         mirrors=("llama.cpp", "exllamav3"),
     ),
-    Entry("exllamav3", "exllamav3", ("tabbyapi", "tabby", "exl3", "exllama"), families=("exl3",)),
-    Entry("exllamav2", "exllamav2", ("exl2",), families=("exl2",)),
+    Entry("lmstudio", "lmstudio", ("lm-studio",), mirrors=("llama.cpp",)),
 )
 """The order breaks ties between equal plans."""
 
