@@ -80,7 +80,8 @@ def reading(
     quantization = parsed.last(tuple(reads.get("quantization", ())))
     model_format = _model_format(made, found, quantization, written, machine, release.version)
     sizes = {key: _number(parsed, reads, key) or 1 for key in ("tp", "pp", "dp")}
-    ep = sizes["tp"] * sizes["dp"] if parsed.last(tuple(reads.get("ep", ()))) is not None else 1
+    experts = parsed.last(tuple(reads.get("ep", ())))
+    ep = 1 if experts is None else _number(parsed, reads, "ep") or sizes["tp"] * sizes["dp"]  # a switch spreads over all
     if made.places_layers and machine.devices:
         sizes["pp"] = len(machine.devices)
     kv = parsed.last(tuple(reads.get("kv_format", ())))
@@ -130,12 +131,10 @@ def _model_format(
     if name is None and written.lower().rstrip("/").endswith("gguf"):
         name = "gguf:Q4_K_M"  # the repository holds several files; which one does not matter for what is checked
     if name is None and quantization is not None and quantization.value is not None:
-        on_load = {
-            method: fmt
-            for fmt, method in made.facts.get("runtime_quantization", {}).items()
-            if fmt in made.makes_on_load
-        }
-        name = on_load.get(quantization.value or "")
+        on_load: Mapping[str, str | list[str]] = made.facts.get("runtime_quantization", {})
+        # the first of several is what the engine makes when it is not told how many bits
+        words = ((fmt, [method] if isinstance(method, str) else method) for fmt, method in on_load.items())
+        name = next((fmt for fmt, said in words if quantization.value in said), None)
     if name is not None:
         return parse_format(name)
     return _usual_format(made, found, machine, version)

@@ -35,6 +35,8 @@ class ReleaseOptions:
     engine: str
     version: str
     style: str
+    abbreviations: bool
+    """Whether an unambiguous prefix of a long name is taken."""
     underscores: bool
     dotted: bool
     glued: Mapping[str, str]
@@ -54,7 +56,7 @@ class ReleaseOptions:
             spelled = name.replace("_", "-")
         if spelled in self.rows:
             return self.rows[spelled], spelled
-        if self.style == "argparse" and spelled.startswith("--"):
+        if self.abbreviations and spelled.startswith("--"):
             longer = [known for known in self.rows if known.startswith(spelled)]
             kinds = {str(self.rows[known]["name"]) for known in longer}
             if len(kinds) == 1 and len(spelled) > len("--x"):
@@ -134,6 +136,7 @@ def release_options(engine_id: str, version: str, program: str = "") -> ReleaseO
         engine=made.id,
         version=version,
         style=str(command_line.get("style", "argparse")),
+        abbreviations=bool(command_line.get("abbreviations", command_line.get("style", "argparse") == "argparse")),
         underscores=bool(command_line.get("underscores", False)),
         dotted=bool(command_line.get("dotted", False)),
         glued=command_line.get("glued", {}),
