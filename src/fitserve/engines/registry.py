@@ -30,6 +30,9 @@ class Entry:
 ENTRIES: tuple[Entry, ...] = (
     Entry("vllm", "vllm", ("v-llm",), is_tried=True),
     Entry("llama.cpp", "llama_cpp", ("llama-server", "llama-cli", "gguf"), is_tried=True),
+    Entry("transformers", "transformers", ("hf", "accelerate")),
+    Entry("tgi", "tgi", ("text-generation-inference",)),
+    Entry("mlx", "mlx", ("mlx-lm", "mlx_lm")),
 )
 """The order breaks ties between equal plans."""
 
