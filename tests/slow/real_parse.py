@@ -33,17 +33,15 @@ def mlx(arguments: list[str]) -> dict[str, Any] | None:
 
 def transformers(arguments: list[str]) -> dict[str, Any] | None:
     """Values of `transformers serve`; None when it refuses."""
-    import click
-    import typer
     from transformers.cli.transformers import app
 
-    command = typer.main.get_command(app).commands["serve"]
+    command = app.commands["serve"]
     try:
         context = command.make_context("serve", list(arguments))
     except Exception as error:  # typer ships its own copy of click's errors
-        if "UsageError" in {kind.__name__ for kind in type(error).__mro__} or isinstance(error, click.ClickException):
-            return None
-        raise
+        if "UsageError" not in {kind.__name__ for kind in type(error).__mro__}:
+            raise
+        return None
     return dict(context.params)
 
 

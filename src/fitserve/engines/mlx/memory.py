@@ -50,7 +50,8 @@ def _rank(deployment: Deployment) -> Rank:
 
 
 def budget(deployment: Deployment) -> MemoryBudget:
-    """Memory of the device. The machine must have one."""
+    """Memory of the first device, the only one that is used. The machine must have one."""
+    deployment = replace(deployment, tp=1, pp=1, dp=1)
     rank, count = _rank(deployment), slots(deployment)
     kv_format = "f16" if deployment.kv_format == "auto" else deployment.kv_format
     made = fixed_cache(deployment, (rank,), kv_format, count)

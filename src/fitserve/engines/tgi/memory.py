@@ -1,5 +1,7 @@
 """TGI's memory: after a warm-up prefill the cache takes a fixed share of what is left (flash_causal_lm.py warmup)."""
 
+from dataclasses import replace
+
 from fitserve.engines.budgets import Rank, shared_pool
 from fitserve.engines.contract import Deployment, MemoryBudget, MemoryItem
 from fitserve.engines.figures import cache_bytes as plain_cache_bytes
@@ -41,6 +43,7 @@ def _check_kinds(model: LanguageModel) -> None:
 
 def budget(deployment: Deployment) -> MemoryBudget:
     """Memory of every device. Raises FactMissing for layers whose cache TGI's documentation does not tell."""
+    deployment = replace(deployment, pp=1, dp=1)
     model, tp = deployment.model, deployment.tp
     _check_kinds(model)
     size = element_bytes(deployment.kv_format)

@@ -101,7 +101,8 @@ def _paged(deployment: Deployment, split: Split) -> MemoryBudget:
 
 
 def budget(deployment: Deployment) -> MemoryBudget:
-    """Memory on every device and in RAM."""
+    """Memory on every device and in RAM. A tensor parallel wish, which is refused, is judged as a split by layers."""
+    deployment = replace(deployment, tp=1, dp=1, pp=deployment.device_count)
     split = split_of(deployment)
     if not used_devices(deployment):
         return _in_ram(deployment, split)
