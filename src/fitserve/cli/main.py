@@ -13,6 +13,7 @@ from typing import Any
 import cyclopts
 
 from fitserve import __version__
+from fitserve.check.request import CheckRequest
 from fitserve.cli.flags import command_of
 from fitserve.cli.language import language_of
 from fitserve.foundation.errors import FactMissing, InputError, Problem, WorldError
@@ -28,6 +29,7 @@ _VERBS: dict[str, tuple[str, type[Request] | None, str | None]] = {
     "models": ("catalogues:run_models", None, "search"),
     "gpus": ("catalogues:run_gpus", None, "search"),
     "engines": ("catalogues:run_engines", None, None),
+    "check": ("check:run_check", CheckRequest, "command"),
     "validate": ("validate:run_validate", None, "files"),
 }
 """Name to the function of a module of this package, the request that makes its flags, and its positional argument."""

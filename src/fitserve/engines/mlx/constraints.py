@@ -65,7 +65,7 @@ def _architecture(deployment: Deployment) -> Iterator[Reason]:
             "architecture_removed", _MODELS, engine="mlx", architecture=name, version=version, gone_in=row["gone_in"]
         )
     if deployment.model.is_multimodal:
-        yield note("text_part_only", _MODELS, engine="mlx")
+        yield note("mlx_text_part_only", _MODELS, engine="mlx")
 
 
 def _format(deployment: Deployment) -> Iterator[Reason]:

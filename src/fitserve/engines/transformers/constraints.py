@@ -54,9 +54,9 @@ def _architecture(deployment: Deployment) -> Iterator[Reason]:
     row = architectures().get(name)
     if row is None:
         if deployment.options.get(_REMOTE, "false").lower() in _FALSE:
-            yield unknown("needs_remote_code", _MAPPINGS, architecture=name)
+            yield unknown("hf_needs_remote_code", _MAPPINGS, architecture=name)
         else:
-            yield warning("runs_remote_code", _MAPPINGS, architecture=name)
+            yield warning("hf_runs_remote_code", _MAPPINGS, architecture=name)
         return
     if not at_least(version, row["in"]):
         yield not_supported(
@@ -83,7 +83,7 @@ def _format(deployment: Deployment) -> Iterator[Reason]:
             version=deployment.engine_version, first_version=first,
         )  # fmt: skip
     if packages:
-        yield note("needs_packages", source, format=name, command=f"pip install {' '.join(packages)}")
+        yield note("hf_needs_packages", source, format=name, command=f"pip install {' '.join(packages)}")
     if deployment.weight_format.family == "bnb":
         yield from _bitsandbytes(deployment)
 

@@ -159,7 +159,7 @@ def _notes(deployment: Deployment, split: Split) -> tuple[Reason, ...]:
     elif len(devices) > 1 or deployment.offload_layers:
         found.append(note("device_map_split", split=split_text(split)))
     if loaded_format(deployment).name != deployment.weight_format.name:
-        found.append(warning("weights_dequantized", format=deployment.weight_format.name, engine="transformers"))
+        found.append(warning("hf_weights_dequantized", format=deployment.weight_format.name, engine="transformers"))
     asked = deployment.concurrent_requests
     if asked > 1 and not is_batched(deployment):
         found.append(warning("requests_queue", asked=asked, at_once=1, context_tokens=deployment.context_tokens))
