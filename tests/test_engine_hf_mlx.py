@@ -275,11 +275,11 @@ def test_batches_only_where_the_release_and_the_model_can() -> None:
         replace(many, engine_version="4.57.6"),
         deployment("Qwen/Qwen3-Next-80B-A3B-Instruct", "bf16", "transformers", machine("b200"), concurrent_requests=4),
     ):
-        assert "requests_queue" in codes(one)
+        assert "hf_one_at_a_time" in codes(one)
     mac = deployment(EIGHT_B, "bf16", "mlx", machine("m2-ultra-192gb"), concurrent_requests=4)
     argv = engine("mlx").command(mac).argv
     assert argv[argv.index("--decode-concurrency") + 1] == "4"
-    assert "requests_queue" in codes(replace(mac, engine_version="0.28.4"))
+    assert "mlx_one_at_a_time" in codes(replace(mac, engine_version="0.28.4"))
 
 
 def test_metal_limits_memory_and_how_to_raise_it_is_said() -> None:

@@ -68,8 +68,8 @@ def prompt_cache_bytes(made: MemoryBudget) -> int:
 def _advice(deployment: Deployment, made: MemoryBudget, count: int) -> tuple[Reason, ...]:
     found: list[Reason] = []
     if count < deployment.concurrent_requests:
-        asked = deployment.concurrent_requests
-        found.append(warning("requests_queue", asked=asked, at_once=count, context_tokens=deployment.context_tokens))
+        asked, version = deployment.concurrent_requests, deployment.engine_version
+        found.append(warning("mlx_one_at_a_time", asked=asked, version=version))
     device = deployment.machine.devices[0]
     is_short = any(reason.severity is Severity.BLOCKER or reason.code == "tight" for reason in made.reasons)
     raised = device.memory_bytes - feature("macos_reserve_bytes")

@@ -162,7 +162,7 @@ def _notes(deployment: Deployment, split: Split) -> tuple[Reason, ...]:
         found.append(warning("hf_weights_dequantized", format=deployment.weight_format.name, engine="transformers"))
     asked = deployment.concurrent_requests
     if asked > 1 and not is_batched(deployment):
-        found.append(warning("requests_queue", asked=asked, at_once=1, context_tokens=deployment.context_tokens))
+        found.append(warning("hf_one_at_a_time", asked=asked))
     return tuple(found)
 
 
