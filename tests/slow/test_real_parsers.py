@@ -18,6 +18,7 @@ from conftest import Ran, deployment, machine
 from fitserve.engines.registry import engine
 from fitserve.engines.transformers.placement import RAM, Block, spread
 from fitserve.foundation.units import GIB
+from fitserve.models.catalog.lookup import rows
 from fitserve.models.readers.local import read_local
 
 pytestmark = pytest.mark.slow
@@ -162,3 +163,31 @@ def test_the_script_serves_a_real_model(parsers_python: Path, tmp_path: Path) ->
         answer = _get(f"{url}/v1/chat/completions", message)
     assert 1 <= answer["usage"]["completion_tokens"] <= 5
     assert isinstance(answer["choices"][0]["message"]["content"], str)
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens", "kv_format"),
+    [
+        ("Qwen/Qwen3-0.6B", 700, "auto"),  # full attention, grown in steps
+        ("Qwen/Qwen3-0.6B", 700, "int8"),
+        ("google/gemma-3-1b-it", 1500, "auto"),  # windows of 512 in five layers of six
+    ],
+)
+def test_mlx_caches_take_the_bytes_predicted(
+    parsers_python: Path, tmp_path: Path, name: str, tokens: int, kv_format: str
+) -> None:
+    # small where the cache does not depend on it; what the catalogue leaves out and mlx-lm asks for
+    small = {"vocab_size": 512, "hidden_size": 128, "intermediate_size": 128, "num_hidden_layers": 12}
+    config = {"rms_norm_eps": 1e-6, "rope_theta": 1e6, **rows()[name]["config"], **small}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    bits = {"int8": "8"}.get(kv_format, "0")
+    ran = subprocess.run(
+        [str(parsers_python), str(_HERE / "real_mlx_cache.py"), str(tmp_path), str(tokens - 1), bits],
+        capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    printed = re.search(r"^BYTES (\d+)$", ran.stdout, re.MULTILINE)
+    assert printed is not None, ran.stderr[-2000:]
+    made = deployment(
+        read_local(tmp_path), "bf16", "mlx", machine("m2-ultra-192gb"), context_tokens=tokens, kv_format=kv_format
+    )
+    assert engine("mlx").cache_bytes(made, 1, "kv") == int(printed[1])
