@@ -81,7 +81,9 @@ def reading(
     model_format = _model_format(made, found, quantization, written, machine, release.version)
     sizes = {key: _number(parsed, reads, key) or 1 for key in ("tp", "pp", "dp")}
     experts = parsed.last(tuple(reads.get("ep", ())))
-    ep = 1 if experts is None else _number(parsed, reads, "ep") or sizes["tp"] * sizes["dp"]  # a switch spreads over all
+    ep = (
+        1 if experts is None else _number(parsed, reads, "ep") or sizes["tp"] * sizes["dp"]
+    )  # a switch spreads over all
     if made.places_layers and machine.devices:
         sizes["pp"] = len(machine.devices)
     kv = parsed.last(tuple(reads.get("kv_format", ())))

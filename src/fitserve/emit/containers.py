@@ -68,7 +68,7 @@ def _inside(command: LaunchCommand) -> tuple[str, list[str]]:
     """Program and arguments inside the container: listening on all addresses there, the model file under /models."""
     words = list(command.argv[1:])
     for index, word in enumerate(words):
-        if index and words[index - 1] == "--host":
+        if index and words[index - 1] in {"--host", "--hostname"}:
             words[index] = _ALL_ADDRESSES
         elif command.model_file is not None and word == command.model_file:
             words[index] = f"{_MODELS}/{_file_name(word)}"

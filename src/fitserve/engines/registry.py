@@ -39,17 +39,20 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("vllm", "vllm", ("v-llm",), tried_on=("*",)),
     Entry("sglang", "sglang"),
     Entry("tensorrt-llm", "tensorrt_llm", ("trtllm", "trt-llm", "tensorrt")),
+    Entry("mlx", "mlx", ("mlx-lm", "mlx_lm"), tried_on=("apple",), families=("mlx",)),
     Entry("llama.cpp", "llama_cpp", ("llama-server", "llama-cli", "gguf"), tried_on=("*",)),
     Entry("ollama", "ollama", mirrors=("llama.cpp",)),
     Entry("exllamav3", "exllamav3", ("tabbyapi", "tabby", "exl3", "exllama"), families=("exl3",)),
     Entry("exllamav2", "exllamav2", ("exl2",), families=("exl2",)),
+    Entry("transformers", "transformers", ("hf", "accelerate")),
     Entry(
         "text-generation-webui",
         "text_generation_webui",
         ("oobabooga", "textgen", "tgw"),
-        mirrors=("llama.cpp", "exllamav3"),
+        mirrors=("llama.cpp", "exllamav3", "transformers"),
     ),
-    Entry("lmstudio", "lmstudio", ("lm-studio",), mirrors=("llama.cpp",)),
+    Entry("lmstudio", "lmstudio", ("lm-studio",), mirrors=("llama.cpp", "mlx")),
+    Entry("tgi", "tgi", ("text-generation-inference",)),
 )
 """The order breaks ties between equal plans."""
 
