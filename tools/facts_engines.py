@@ -22,10 +22,18 @@ HEADER_FIELDS = (
     "engine", "version", "checked", "source", "requires_python", "torch", "transformers", "cuda_arch_lists",
     "quantization_methods", "tool_call_parsers", "reasoning_parsers",
 )  # fmt: skip
+# Common options that llama-server leaves out (set_excludes in common/arg.cpp), found by asking its parser: the facts
+# have them under "common". Older builds were not asked.
+NOT_OF_THE_SERVER = {"v0.5.0": {"--binary-file", "--file", "--prompt", "-bf", "-f", "-p"}}
 
 
 def _says_something(value: Any) -> bool:
     return value is not None and value != [] and value is not False
+
+
+def _is_negative_of(name: str, row: dict[str, Any]) -> bool:
+    """vLLM 0.33.0 takes --no-enable-x for --enable-x, not --no-disable-x, which the facts have too (its parser was asked)."""
+    return name in {f"--no-{spelling.removeprefix('--')}" for spelling in [row["name"], *row.get("aliases", ())]}
 
 
 def _options(path: Path, program: str | None = None) -> dict[str, Any]:
@@ -34,9 +42,18 @@ def _options(path: Path, program: str | None = None) -> dict[str, Any]:
     for row in source["rows"]:
         if program and not {program, "common"} & set(row.get("programs", [])):
             continue
-        rows.append({key: row[key] for key in OPTION_FIELDS if _says_something(row.get(key))})
+        if program == "server" and row["name"] in NOT_OF_THE_SERVER.get(path.stem, ()):
+            continue
+        kept = {key: row[key] for key in OPTION_FIELDS if _says_something(row.get(key))}
+        if "also_accepted" in kept:
+            kept["also_accepted"] = [name for name in kept["also_accepted"] if _is_negative_of(name, row)]
+        rows.append(kept)
     header = {key: source[key] for key in HEADER_FIELDS if key in source}
     return {**header, "rows": rows}
+
+
+def _of_the_server(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {build: False for build, names in NOT_OF_THE_SERVER.items() if row["name"] in names}
 
 
 def convert(shared: Path) -> tuple[dict[str, Any], list[str]]:
@@ -52,6 +69,8 @@ def convert(shared: Path) -> tuple[dict[str, Any], list[str]]:
             files[f"llama_cpp/options/{path.stem}.json"] = _options(path, program="server")
     for engine in ("vllm", "llama_cpp"):
         source = json.loads((facts / f"engine_options/{engine}/lifetimes.json").read_text())
+        if engine == "llama_cpp":
+            source["rows"] = [_of_the_server(row) for row in source["rows"]]
         files[f"{engine}/option_lifetimes.json"] = source
     for name, target in (
         ("vllm_architectures", "vllm/architectures"),
