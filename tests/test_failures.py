@@ -18,7 +18,7 @@ _HEALTHY = {
     "vllm": """
 INFO 11-20 14:33:20 [importing.py:44] Triton is installed but 0 active driver(s) found (expected 1). Disabling Triton.
 (Worker pid=7) INFO 11-20 14:33:21 [gpu_worker.py:298] Available KV cache memory: 50.32 GiB
-(Worker pid=7) INFO 11-20 14:33:22 [gpu_worker.py:1045] Free memory on device (78.6/79.19 GiB) on startup. Desired GPU memory utilization is (0.92, 72.85 GiB).
+(Worker pid=7) INFO [gpu_worker.py:1045] Free memory on device (78.6/79.19 GiB) on startup. Desired GPU memory utilization is 0.92
 WARNING 11-20 14:33:22 [parallel.py:750] Address already in use. Retrying with a new port.
 (EngineCore pid=5) INFO 11-20 14:33:25 [core.py:218] GPU KV cache size: 412,000 tokens
 (Worker pid=7) INFO 11-20 14:33:25 [gpu_model_runner.py:4011] Graph capturing finished in 21 secs, took 0.62 GiB
@@ -80,7 +80,7 @@ def test_the_cause_stands_before_what_follows_from_it() -> None:
         "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}\n"
     )
     assert _cause("vllm", log) == "parallel.heads"
-    allocation = "ggml_backend_cuda_buffer_type_alloc_buffer: allocating 9866.00 MiB on device 0: cudaMalloc failed: out of memory\n"
+    allocation = "E alloc_buffer: allocating 9866.00 MiB on device 0: cudaMalloc failed: out of memory\n"
     assert _cause("llama.cpp", allocation) == "memory.device"
     assert (
         _cause("llama.cpp", allocation + "error loading model: unable to allocate CUDA0 buffer\n") == "memory.weights"

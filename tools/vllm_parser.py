@@ -58,6 +58,7 @@ def judge(version: str, lists: Sequence[Sequence[str]]) -> dict[str, Any]:
         capture_output=True,
         text=True,
         timeout=120,
+        check=False,
     )
     if ran.returncode:
         raise RuntimeError(f"vLLM {version}: its parser was not built\n{ran.stderr[-3000:]}")
@@ -122,6 +123,7 @@ def _pip(python: Path, *arguments: str, **variables: str) -> None:
         text=True,
         env=os.environ | variables,
         timeout=600,
+        check=False,
     )
     if ran.returncode and OFFLINE.search(ran.stderr):
         raise Offline(f"the package index cannot be reached for `pip {arguments[0]}`")

@@ -23,15 +23,16 @@ import typing
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-STUBBED = frozenset(
-    """PIL aiohttp anthropic blake3 cbor2 compressed_tensors cpuinfo cv2 depyf diskcache einops fastapi filelock
+_REPLACED = """
+    PIL aiohttp anthropic blake3 cbor2 compressed_tensors cpuinfo cv2 depyf diskcache einops fastapi filelock
     flashinfer gguf grpc httpx huggingface_hub ijson jinja2 jsonschema lark llguidance lmformatenforcer mcp
     mistral_common model_hosting_container_standards numba numpy openai openai_harmony opentelemetry orjson
     outlines_core pandas partial_json_parser prometheus_client prometheus_fastapi_instrumentator pybase64
     python_multipart quack ray referencing requests safetensors scipy sentencepiece setproctitle soundfile starlette
     sympy tabulate tiktoken tilelang tokenizers torch torchaudio torchvision tqdm transformers triton urllib3 uvicorn
-    uvloop watchfiles xgrammar zmq""".split()
-)
+    uvloop watchfiles xgrammar zmq
+"""
+STUBBED = frozenset(_REPLACED.split())
 """Libraries that are replaced, installed or not."""
 COMPILED = ("vllm._C", "vllm._moe_C", "vllm._rocm_C", "vllm._flashmla", "vllm.vllm_flash_attn", "vllm.cumem_allocator")
 NEWEST_OF_ALL = "99.0.0"  # what a stand-in says of its version: recent enough for every check
@@ -56,6 +57,7 @@ class StubType(type(typing.Protocol)):  # type: ignore[misc]
         return _attach(cls, name, cls.__module__)
 
     def __call__(cls, *given: Any, **named: Any) -> Any:
+        """Itself; as a decorator, what it decorates."""
         decorates = len(given) == 1 and not named and isinstance(given[0], types.FunctionType | type)
         return given[0] if decorates else cls
 
@@ -75,7 +77,7 @@ class StubType(type(typing.Protocol)):  # type: ignore[misc]
         return True
 
     def __or__(cls, other: Any) -> Any:
-        return typing.Union[cls, other]  # noqa: UP007: the operator would come back here
+        return typing.Union[cls, other]  # noqa: UP007 - the operator would come back here
 
     def __ror__(cls, other: Any) -> Any:
         return typing.Union[other, cls]  # noqa: UP007
@@ -194,7 +196,7 @@ class Judge:
             self._check(values)
         except SystemExit:
             return {"refused": said.getvalue().strip().splitlines()[-1]}
-        except Exception as error:  # noqa: BLE001: whatever a validator of vLLM raises is a refusal
+        except Exception as error:  # noqa: BLE001 - whatever a validator of vLLM raises is a refusal
             return {"refused": f"{type(error).__name__}: {error}"}
         return {"values": {name: _plain(value) for name, value in values.items()}}
 
