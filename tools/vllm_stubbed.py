@@ -44,6 +44,7 @@ PLACES = {
         "vllm.entrypoints.launchers.cli_args",
         "vllm.entrypoints.openai.cli_args",
     ),
+    "ReasoningParserManager": ("vllm.reasoning",),
     "ToolParserManager": ("vllm.tool_parsers", "vllm.entrypoints.openai.tool_parsers"),
 }
 
@@ -209,6 +210,11 @@ class Judge:
             raise ValueError(f"quantization method {method} is not registered")
 
 
+def _registered(manager: Any, table: str) -> list[str]:
+    """Names of a registry: newer releases list them without importing each, older ones keep a table."""
+    return sorted(manager.list_registered() if hasattr(manager, "list_registered") else getattr(manager, table))
+
+
 def main() -> None:
     """Reads, judges, prints."""
     lists = json.load(sys.stdin)
@@ -216,13 +222,11 @@ def main() -> None:
     sys.stdout = sys.stderr  # the engine's own log lines
     prepare(sys.argv[1])
     judge = Judge()
-    tools = _find("ToolParserManager")
     answer = {
         "options": judge.options(),  # spelling -> name of the value
         "quantization_methods": sorted(judge.methods),
-        "tool_call_parsers": sorted(
-            tools.list_registered() if hasattr(tools, "list_registered") else tools.tool_parsers
-        ),
+        "tool_call_parsers": _registered(_find("ToolParserManager"), "tool_parsers"),
+        "reasoning_parsers": _registered(_find("ReasoningParserManager"), "reasoning_parsers"),
         "results": [judge.understand(given) for given in lists],
     }
     json.dump(answer, printed)

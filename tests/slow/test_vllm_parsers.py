@@ -21,7 +21,7 @@ import vllm_parser
 pytestmark = pytest.mark.slow
 
 _PACKAGE = "fitserve.engines.vllm"
-_READ = ["0.10.2", "0.11.0", "0.12.0", "0.14.1", "0.17.1", "0.19.1", "0.22.1", "0.24.0", "0.28.0", "0.33.0"]
+_READ = ["0.10.2", "0.11.0", "0.14.1", "0.17.1", "0.20.2", "0.24.0", "0.28.0", "0.33.0"]
 _BETWEEN = ["0.18.1", "0.29.0"]
 """Releases whose options are taken from the one before."""
 _NGRAM = '{"method":"ngram","num_speculative_tokens":4,"prompt_lookup_max":4}'
@@ -124,7 +124,7 @@ def test_the_option_data_is_what_the_parser_has(version: str) -> None:
     ours, theirs = option_names(_PACKAGE, version), set(answer["options"]) - {"-h", "--help"}
     assert ours == theirs, {"only ours": ours - theirs, "only the parser's": theirs - ours}
     above = header(_PACKAGE, version)
-    for registry in ("quantization_methods", "tool_call_parsers"):
+    for registry in ("quantization_methods", "tool_call_parsers", "reasoning_parsers"):
         assert set(answer[registry]) == set(above[registry]), registry
 
 
