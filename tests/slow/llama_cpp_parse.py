@@ -1,7 +1,8 @@
 """Gives one argument list to llama-server's own parser, as the embedded llama.cpp carries it, and prints the outcome.
 
-`python llama_cpp_parse.py llama-server --model a.gguf …` prints PARSED and the understood values as JSON, or ends with 1
-when the parser refused (it says why on stderr). With --help the parser prints its option list and ends the process.
+`python llama_cpp_parse.py 12 llama-server --model a.gguf …` prints TAKEN, then PARSED and the understood values as JSON, or
+ends with 1 when the parser refused (it says why on stderr). With --help the parser prints its option list and ends the
+process. The number is llama_example::LLAMA_EXAMPLE_SERVER of the build's common/common.h; a wrong one prints another list.
 
 The wheel exports the parser of the server, common_params_parse; the structure that it fills is the one behind
 CommonParams, whose attributes read it back. A process of its own for each list: the parser may end the process.
@@ -11,13 +12,11 @@ import ctypes
 import json
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 import xllamacpp
 
 _PARSE = "_Z19common_params_parseiPPcR13common_params13llama_examplePFviS0_E"
-_SERVER = 12  # llama_example::LLAMA_EXAMPLE_SERVER of common/common.h, v0.5.0; a wrong one prints another option list
 _OBJECT_HEAD_BYTES = 16  # reference count and type stand before the structure
 _SECOND_FIELD_BYTES = 4  # n_predict, then n_ctx
 _READ_BACK = (
@@ -49,16 +48,17 @@ def _plain(value: Any) -> Any:
 
 def main() -> None:
     """Parses and prints."""
-    library = ctypes.CDLL(str(Path(xllamacpp.__file__).with_name("xllamacpp.abi3.so")))
+    library = ctypes.CDLL(xllamacpp.xllamacpp.__file__)
     parse = library[_PARSE]
     parse.restype = ctypes.c_bool
     parameters = xllamacpp.CommonParams()
-    words = [word.encode() for word in sys.argv[1:]]
+    words = [word.encode() for word in sys.argv[2:]]
     arguments = (ctypes.c_char_p * (len(words) + 1))(*words, None)
-    if not parse(len(words), arguments, ctypes.c_void_p(_address(parameters)), _SERVER, None):
+    if not parse(len(words), arguments, ctypes.c_void_p(_address(parameters)), int(sys.argv[1]), None):
         os._exit(1)
+    print("TAKEN", flush=True)
     values = {name: _plain(getattr(parameters, name)) for name in _READ_BACK}
-    values |= {"model": parameters.model.path, "hf_repo": parameters.model.hf_repo}
+    values["model"] = parameters.model.path
     print("PARSED", json.dumps(values), flush=True)
     os._exit(0)
 

@@ -1,6 +1,7 @@
 """llama-server's own parser, as the embedded llama.cpp carries it, takes every command that plans show, and means the same."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -17,6 +18,10 @@ pytestmark = pytest.mark.slow
 
 _SCRIPT = Path(__file__).with_name("llama_cpp_parse.py")
 _RELEASE = "v0.5.0"
+_SERVER = 12
+_OLDER = Path(__file__).parents[2] / ".cache/xllamacpp"
+_OLDER_BUILDS = [("b5772", "0.1.22", 9), ("b7551", "0.2.8", 10), ("b8929", "2026.4.8929", 12)]
+"""Builds between those whose option lists were read: release of the wheel, number of the server among the programs."""
 _ONLY_IN_THE_BUILD = {"--moe-cache-mib", "--spec-draft-sampling"}
 """Options of the embedded build, b11549, that the sources of v0.5.0 do not have."""
 _REQUESTS = [
@@ -71,17 +76,39 @@ def _shares(given: list[Any]) -> list[float]:
     return shares
 
 
-def _asked(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(_SCRIPT), *arguments], capture_output=True, text=True, timeout=60)
+def _asked(arguments: list[str], server: int = _SERVER, wheel: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(_SCRIPT), str(server), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | ({} if wheel is None else {"PYTHONPATH": str(wheel)}),
+    )
 
 
-def _commands(cli: Callable[..., Ran]) -> list[list[str]]:
+def _wheel(version: str) -> Path:
+    """An older build, fetched once; skips where the package index cannot be reached."""
+    folder = _OLDER / version
+    if not folder.exists():
+        fetched = _OLDER / f"{version}.part"
+        pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--only-binary", ":all:", "--upgrade"]
+        ran = subprocess.run([*pip, "--target", str(fetched), f"xllamacpp=={version}"], capture_output=True, text=True)
+        if re.search("NewConnectionError|NameResolution|ConnectTimeout|ProxyError", ran.stderr):
+            pytest.skip("the package index cannot be reached")
+        assert ran.returncode == 0, ran.stderr
+        fetched.rename(folder)
+    return folder
+
+
+def _commands(cli: Callable[..., Ran], version: str = _RELEASE) -> list[list[str]]:
     found = []
     for request in _REQUESTS:
-        ran = cli("plan", *request, "--engine", f"llama.cpp=={_RELEASE}", "--context", "8192", "--json")
+        ran = cli("plan", *request, "--engine", f"llama.cpp=={version}", "--context", "8192", "--json")
         plans = ran.json()["plans"]
-        assert plans, request
+        # older builds lack some models and options
+        assert plans or version != _RELEASE, request
         found += [plan["command"]["argv"] for plan in plans]
+    assert len(found) >= len(_REQUESTS)
     return found
 
 
@@ -97,6 +124,16 @@ def test_the_parser_takes_every_command_and_means_the_same(cli: Callable[..., Ra
                 seen.add(option)
                 assert _READ_BACK[option](got, value), (command, option, value, got)
     assert seen == set(_READ_BACK), "the requests bring out every option that is read back"
+
+
+@pytest.mark.parametrize(("build", "wheel", "server"), _OLDER_BUILDS)
+def test_older_builds_take_their_commands(build: str, wheel: str, server: int, cli: Callable[..., Ran]) -> None:
+    folder = _wheel(wheel)
+    assert "--slot-save-path" in _asked(["llama-server", "--help"], server, folder).stdout, "another program's parser"
+    for command in _commands(cli, build):
+        ran = _asked(command, server, folder)
+        assert ran.stdout.startswith("TAKEN"), (command, ran.stderr)
+    assert not _asked([*command, "--no-such-option"], server, folder).stdout
 
 
 @pytest.mark.parametrize("wrong", _WRONG, ids=" ".join)

@@ -49,6 +49,7 @@ _REQUESTS = [
         "--set",
         "max-num-batched-tokens=4096",
     ],
+    ["Qwen/Qwen3-8B", "--gpu", "l40s", "--set", "enforce-eager=false", "--set", "async-scheduling=off"],
     ["Qwen/Qwen3-8B", "--gpu", "l40s", "--set", f"speculative-config={_NGRAM}", "--set", "served-model-name=큐원"],
 ]
 _FEWEST = 12  # requests that have a plan at every release: some formats and models are older or newer than one
