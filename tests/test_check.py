@@ -21,6 +21,7 @@ from fitserve.foundation.errors import InputError
 from fitserve.foundation.reasons import Severity
 from fitserve.hardware.types import Host, Machine
 from fitserve.plan.world import World
+from fitserve.render.texts import LANGUAGES, texts
 
 Cli = Callable[..., Ran]
 WORLD = World(read_model=named, this_machine=lambda: Machine(devices=(), host=Host()))
@@ -83,6 +84,9 @@ def test_findings(command: str, fields: dict[str, Any], code: str, what: str) ->
     found = {(f.reason.code, f.reason.parameters["what"]) for f in answer.findings}
     assert (code, what) in found
     assert not answer.is_ok
+    for language in LANGUAGES:
+        for finding in answer.findings:
+            assert "{" not in texts(language).reason(finding.reason).replace("{}", "").partition(":")[0]
 
 
 RIGHT = [

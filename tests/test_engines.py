@@ -249,3 +249,40 @@ def test_a_format_is_never_paired_with_an_engine_that_cannot_load_it(
     judged = evaluate(deployment(model_id, pair[1], other, machine(gpu)))
     assert judged.verdict is Verdict.NOT_SUPPORTED
     assert any(reason.severity is Severity.BLOCKER and reason.code.startswith("format") for reason in judged.reasons)
+
+
+@pytest.mark.parametrize(
+    ("engine_name", "version", "option", "value", "said"),
+    [
+        ("vllm", "0.33.0", "enforce-eager", "true", ["--enforce-eager"]),
+        ("vllm", "0.24.0", "enforce-eager", "false", ["--no-enforce-eager"]),
+        ("vllm", "0.24.0", "no-enable-prefix-caching", "true", ["--no-enable-prefix-caching"]),
+        ("vllm", "0.24.0", "no-enable-prefix-caching", "false", ["--enable-prefix-caching"]),
+        ("vllm", "0.6.6.post1", "enforce-eager", "false", []),
+        ("llama.cpp", "v0.5.0", "kv-unified", "off", ["--no-kv-unified"]),
+        ("llama.cpp", "v0.5.0", "flash-attn", "off", ["--flash-attn", "off"]),
+        ("llama.cpp", "b7551", "flash-attn", "off", ["--flash-attn", "off"]),
+        ("llama.cpp", "b4747", "flash-attn", "off", []),
+        ("llama.cpp", "b4747", "flash-attn", "on", ["--flash-attn"]),
+    ],
+)
+def test_switches_given_on_or_off_say_so_in_the_words_of_the_release(
+    engine_name: str, version: str, option: str, value: str, said: list[str]
+) -> None:
+    weight_format = "gguf:Q4_K_M" if engine_name == "llama.cpp" else "bf16"
+    usual = {"engine_version": version}
+    model = "meta-llama/Llama-3.1-8B-Instruct"
+    given = deployment(model, weight_format, engine_name, machine("a100-sxm-80gb"), options={option: value}, **usual)
+    argv = list(engine(engine_name).command(given).argv)
+    bare = option.removeprefix("no-")
+    words = [i for i, word in enumerate(argv) if word in {f"--{bare}", f"--no-{bare}"}]
+    assert len(words) == (1 if said else 0)
+    for start in words:
+        assert argv[start : start + len(said)] == said
+
+
+@pytest.mark.parametrize("version", ["b6325", "b7551", "b8929", "v0.5.0"])
+def test_flash_attention_has_a_value_from_the_build_on_that_wants_one(version: str) -> None:
+    given = deployment("Qwen/Qwen3-8B", "gguf:Q4_K_M", "llama.cpp", machine("rtx-3090"), engine_version=version)
+    argv = engine("llama.cpp").command(given).argv
+    assert argv[argv.index("--flash-attn") + 1] == "on"

@@ -22,6 +22,9 @@ HEADER_FIELDS = (
     "engine", "version", "checked", "source", "requires_python", "torch", "transformers", "cuda_arch_lists",
     "quantization_methods", "tool_call_parsers", "reasoning_parsers",
 )  # fmt: skip
+# Common options that llama-server leaves out (set_excludes in common/arg.cpp), found by asking its parser: the facts
+# have them under "common". Older builds were not asked.
+NOT_OF_THE_SERVER = {"v0.5.0": {"--binary-file", "--file", "--prompt", "-bf", "-f", "-p"}}
 
 LLAMA_PROGRAMS = ("server", "cli", "main", "completion", "perplexity")
 TABBYAPI = Path(__file__).parents[1] / "src/fitserve/engines/exllamav3/options/1.6.5.json"
@@ -31,16 +34,26 @@ def _says_something(value: Any) -> bool:
     return value is not None and value != [] and value is not False
 
 
+def _is_negative_of(name: str, row: dict[str, Any]) -> bool:
+    """vLLM 0.33.0 takes --no-enable-x for --enable-x, not --no-disable-x, which the facts have too (its parser was asked)."""
+    return name in {f"--no-{spelling.removeprefix('--')}" for spelling in [row["name"], *row.get("aliases", ())]}
+
+
 def _options(path: Path, programs: tuple[str, ...] = ()) -> dict[str, Any]:
     """Rows of an option list; of a list for several programs those of `programs`, each with the programs that take it."""
     source = json.loads(path.read_text())
     rows = []
     for row in source["rows"]:
-        taken = [name for name in row.get("programs", []) if name in programs]
-        if programs and not taken and "common" not in row["programs"]:
+        named = row.get("programs", [])
+        if "common" in named and row["name"] in NOT_OF_THE_SERVER.get(path.stem, ()):
+            named = [name for name in programs if name != "server"]
+        taken = [name for name in named if name in programs]
+        if programs and not taken and "common" not in named:
             continue
         kept = {key: row[key] for key in OPTION_FIELDS if _says_something(row.get(key))}
-        rows.append(kept | ({"programs": taken} if programs and "common" not in row["programs"] else {}))
+        if "also_accepted" in kept:
+            kept["also_accepted"] = [name for name in kept["also_accepted"] if _is_negative_of(name, row)]
+        rows.append(kept | ({"programs": taken} if programs and "common" not in named else {}))
     header = {key: source[key] for key in HEADER_FIELDS if key in source}
     return {**header, "rows": rows}
 
@@ -71,6 +84,10 @@ def _tabbyapi_differences(facts: Path) -> list[str]:
     return report
 
 
+def _of_the_server(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {build: False for build, names in NOT_OF_THE_SERVER.items() if row["name"] in names}
+
+
 def convert(shared: Path) -> tuple[dict[str, Any], list[str]]:
     """Package files by their path below `engines/`, and a report of what is wrong."""
     facts = shared / "facts"
@@ -84,6 +101,8 @@ def convert(shared: Path) -> tuple[dict[str, Any], list[str]]:
             files[f"llama_cpp/options/{path.stem}.json"] = _options(path, LLAMA_PROGRAMS)
     for engine in ("vllm", "llama_cpp"):
         source = json.loads((facts / f"engine_options/{engine}/lifetimes.json").read_text())
+        if engine == "llama_cpp":
+            source["rows"] = [_of_the_server(row) for row in source["rows"]]
         files[f"{engine}/option_lifetimes.json"] = source
     files["ollama/options/0.32.15.json"] = _ollama_options(facts / "engine_options/ollama.json")
     for name, target in (

@@ -4,7 +4,6 @@ Follows the POSIX shell grammar (IEEE 1003.1, 2.3 Token Recognition); expansions
 """
 
 import re
-from dataclasses import dataclass, field
 
 from fitserve.check.types import Edit, Finding, Redirect, Script, Statement, Word
 from fitserve.foundation.reasons import not_supported, warning
@@ -16,19 +15,16 @@ _REDIRECT = re.compile(r"(?:&>>?|\d?(?:>>|>\||>&|<&|<>|<<<|>|<))")
 _HEREDOC = re.compile(r"<<-?[ \t]*(['\"]?)([\w.\-]+)\1")
 
 
-@dataclass(slots=True)
 class _Reader:
     """Walks the text once."""
 
-    text: str
-    at: int = 0
-    line: int = 1
-    words: list[Word] = field(default_factory=list)
-    redirects: list[Redirect] = field(default_factory=list)
-    statements: list[Statement] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-    documents: list[str] = field(default_factory=list)
-    document: str | None = None
+    def __init__(self, text: str) -> None:
+        self.text, self.at, self.line = text, 0, 1
+        self.words: list[Word] = []
+        self.redirects: list[Redirect] = []
+        self.statements: list[Statement] = []
+        self.findings: list[Finding] = []
+        self.document: str | None = None
 
     def read(self) -> None:
         while self.at < len(self.text):

@@ -79,19 +79,8 @@ def reading(
     reads: Mapping[str, Any] = made.facts["command_line"].get("reads", {})
     quantization = parsed.last(tuple(reads.get("quantization", ())))
     model_format = _model_format(made, found, quantization, written, machine, release.version)
-    sizes = {key: _number(parsed, reads, key) or 1 for key in ("tp", "pp", "dp")}
-    experts = parsed.last(tuple(reads.get("ep", ())))
-    ep = (
-        1 if experts is None else _number(parsed, reads, "ep") or sizes["tp"] * sizes["dp"]
-    )  # a switch spreads over all
-    if made.places_layers and machine.devices:
-        sizes["pp"] = len(machine.devices)
+    sizes = _sizes(made, parsed, reads, machine)
     kv = parsed.last(tuple(reads.get("kv_format", ())))
-    kv_format = (kv.value if kv is not None else None) or _variable(call, reads, "kv_format") or "auto"
-    usual = found.model.max_context_tokens
-    if made.default_context_tokens is not None:
-        usual = min(usual, made.default_context_tokens(machine))
-    length = _context(parsed, reads, _variable(call, reads, "context"), usual)
     slots = _variable(call, reads, "max_num_seqs")
     if not is_machine_known:
         machine = _enough(machine, sizes["tp"] * sizes["pp"] * sizes["dp"])
@@ -102,10 +91,9 @@ def reading(
         engine_version=release.version,
         weight_format=model_format,
         repository=found.repository,
-        kv_format=kv_format,
+        kv_format=(kv.value if kv is not None else None) or _variable(call, reads, "kv_format") or "auto",
         max_num_seqs=int(slots) if slots is not None and slots.isdigit() and int(slots) else None,
-        context_tokens=length,
-        ep=ep,
+        context_tokens=_context(made, call, parsed, found, machine),
         options=MappingProxyType(_options(parsed)),
         **sizes,
     )
@@ -116,6 +104,16 @@ def reading(
         quantization=quantization,
         is_machine_known=is_machine_known,
     )
+
+
+def _sizes(made: Engine, parsed: ParsedOptions, reads: Mapping[str, Any], machine: Machine) -> dict[str, int]:
+    """Parallel sizes; a switch for expert parallelism spreads the experts over all ranks."""
+    sizes = {key: _number(parsed, reads, key) or 1 for key in ("tp", "pp", "dp")}
+    experts = parsed.last(tuple(reads.get("ep", ())))
+    sizes["ep"] = 1 if experts is None else _number(parsed, reads, "ep") or sizes["tp"] * sizes["dp"]
+    if made.places_layers and machine.devices and sizes["tp"] == 1:
+        sizes["pp"] = len(machine.devices)
+    return sizes
 
 
 def _enough(machine: Machine, count: int) -> Machine:
@@ -165,14 +163,19 @@ def _variable(call: Invocation, reads: Mapping[str, Any], key: str) -> str | Non
     return next((call.env[name] for name in names if call.env.get(name)), None)
 
 
-def _context(parsed: ParsedOptions, reads: Mapping[str, Any], variable: str | None, limit: int) -> int:
+def _context(made: Engine, call: Invocation, parsed: ParsedOptions, found: ModelRead, machine: Machine) -> int:
+    """The context asked for, else the one that the engine takes by itself."""
+    reads: Mapping[str, Any] = made.facts["command_line"].get("reads", {})
+    usual = found.model.max_context_tokens
+    if made.default_context_tokens is not None:
+        usual = min(usual, made.default_context_tokens(machine))
     given = parsed.last(tuple(reads.get("context", ())))
-    text = given.value if given is not None else variable
+    text = given.value if given is not None else _variable(call, reads, "context")
     try:
         asked = parse_tokens(text) if text is not None else 0
     except ValueError:
         asked = 0  # auto, -1, or a variable
-    return asked if asked > 0 else limit
+    return asked if asked > 0 else usual
 
 
 def _options(parsed: ParsedOptions) -> dict[str, str]:

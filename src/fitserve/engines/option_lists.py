@@ -13,6 +13,7 @@ from fitserve.foundation.facts import load_json
 
 SERVER = "server"
 """The program whose options commands are made of; rows without programs are of it."""
+_OFF = {"off", "false", "no", "0"}
 
 
 @lru_cache(maxsize=64)
@@ -48,3 +49,16 @@ def header(package: str, version: str) -> Mapping[str, Any]:
     """What stands above the rows of a scanned version (dependencies, quantisation methods)."""
     content = load_json(package, f"options/{version}.json")
     return {key: value for key, value in content.items() if key != "rows"}
+
+
+def switch_words(row: Mapping[str, Any], spelling: str, value: str) -> tuple[str, ...]:
+    """What a command says for an option without a value that was given as `spelling=value`.
+
+    Off is the opposite spelling where the release has one, and nothing where it has none.
+    """
+    negations = row.get("negations", ())
+    if value.strip().lower() not in _OFF:
+        return (spelling,)
+    if spelling in negations:
+        return (row["name"],)
+    return tuple(negations[:1])

@@ -1,6 +1,7 @@
 """Korean particles that depend on how the word before them ends when it is read aloud."""
 
 _PAIRS = {
+    "이라는": ("이라는", "라는"),
     "은": ("은", "는"),
     "이": ("이", "가"),
     "을": ("을", "를"),

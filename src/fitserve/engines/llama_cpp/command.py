@@ -3,7 +3,7 @@
 from fitserve.engines.contract import Deployment, LaunchCommand
 from fitserve.engines.llama_cpp.memory import lay_out
 from fitserve.engines.llama_cpp.rules import PACKAGE, build_number, facts, feature, options_version
-from fitserve.engines.option_lists import option_names, option_row
+from fitserve.engines.option_lists import option_names, option_row, switch_words
 from fitserve.foundation.errors import FactMissing
 
 _FLASH_TAKES_VALUE_FROM = 6325  # -fa needs on, off or auto; between b4747 and v0.5.0 the change is not dated exactly
@@ -41,8 +41,8 @@ def file_name(deployment: Deployment) -> str:
 
 
 def _flash_takes_value(version: str) -> bool:
-    row = option_row(PACKAGE, options_version(version), "--flash-attn")
-    return row is not None and str(row.get("arity")) != "0" and build_number(version) >= _FLASH_TAKES_VALUE_FROM
+    # by build, not by option list: the list that stands for a build between two scanned ones is the older one's
+    return build_number(version) >= _FLASH_TAKES_VALUE_FROM
 
 
 def _placement(deployment: Deployment) -> list[str]:
@@ -75,12 +75,16 @@ def _option(version: str, name: str, value: str | None = None) -> list[str]:
 
 def _given(deployment: Deployment) -> list[str]:
     argv: list[str] = []
-    names = option_names(PACKAGE, options_version(deployment.engine_version))
+    version = deployment.engine_version
+    names = option_names(PACKAGE, options_version(version))
     for name, value in deployment.options.items():
         spelling = f"--{name}" if f"--{name}" in names else f"-{name}"
-        row = option_row(PACKAGE, options_version(deployment.engine_version), spelling)
-        switch = row is not None and str(row.get("arity", "1")) == "0"
-        argv += _option(deployment.engine_version, spelling, None if switch else value)
+        row = option_row(PACKAGE, options_version(version), spelling) or {}
+        is_flash = row.get("name") == "--flash-attn"
+        if _flash_takes_value(version) if is_flash else str(row.get("arity", "1")) != "0":
+            argv += _option(version, spelling, value)
+        else:
+            argv += switch_words(row, spelling, value)
     return argv
 
 

@@ -1,14 +1,12 @@
 """The `vllm serve` command of a deployment: only options that the release knows, only those that differ from its defaults."""
 
 from fitserve.engines.contract import Deployment, LaunchCommand
-from fitserve.engines.option_lists import option_names, option_row
+from fitserve.engines.option_lists import option_names, option_row, switch_words
 from fitserve.engines.vllm.constraints import needs_float16
 from fitserve.engines.vllm.memory import budget
 from fitserve.engines.vllm.rules import PACKAGE, at_least, default_utilization, facts, feature, options_version
 from fitserve.foundation.errors import FactMissing
 from fitserve.models.catalog.lookup import rows
-
-_SWITCHES = {"true", "yes", "on"}
 
 
 def command(deployment: Deployment) -> LaunchCommand:
@@ -93,10 +91,11 @@ def _memory_options(deployment: Deployment) -> list[str]:
 
 def _given_options(deployment: Deployment) -> list[str]:
     argv: list[str] = []
+    version = deployment.engine_version
     for name, value in deployment.options.items():
-        row = option_row(PACKAGE, options_version(deployment.engine_version), f"--{name}")
-        switch = row is not None and str(row.get("arity", "1")) == "0"
-        argv += _option(
-            deployment.engine_version, f"--{name}", None if switch and value.lower() in _SWITCHES else value
-        )
+        row = option_row(PACKAGE, options_version(version), f"--{name}")
+        if row is not None and str(row.get("arity", "1")) == "0":
+            argv += switch_words(row, f"--{name}", value)
+        else:
+            argv += _option(version, f"--{name}", value)
     return argv
