@@ -16,7 +16,7 @@ from fitserve import __version__
 from fitserve.cli.flags import command_of
 from fitserve.cli.language import language_of
 from fitserve.foundation.errors import FactMissing, InputError, Problem, WorldError
-from fitserve.plan.request import EstimateRequest, FitRequest, PlanRequest, Request
+from fitserve.plan.request import ClientsRequest, EstimateRequest, FitRequest, PlanRequest, Request
 from fitserve.render.texts import LANGUAGES, Texts, texts
 
 YES, NO, BAD_INPUT, WORLD = 0, 1, 2, 3
@@ -28,6 +28,7 @@ _VERBS: dict[str, tuple[str, type[Request] | None, str | None]] = {
     "models": ("catalogues:run_models", None, "search"),
     "gpus": ("catalogues:run_gpus", None, "search"),
     "engines": ("catalogues:run_engines", None, None),
+    "clients": ("clients:run_clients", ClientsRequest, "client"),
     "validate": ("validate:run_validate", None, "files"),
 }
 """Name to the function of a module of this package, the request that makes its flags, and its positional argument."""
