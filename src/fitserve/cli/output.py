@@ -99,11 +99,15 @@ def save(path: Path, text: str) -> None:
     """Writes a file by renaming a finished one. Windows PowerShell reads UTF-8 only with a byte order mark."""
     ending = path.suffix.lower()
     encoding = "utf-8-sig" if ending == ".ps1" else "utf-8"
+    temporary: Path | None = None
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = Path(name)
         with os.fdopen(handle, "w", encoding=encoding, newline="") as file:
             file.write(text)
-        Path(temporary).chmod(0o755 if ending == ".sh" else 0o644)
-        Path(temporary).replace(path)
+        temporary.chmod(0o755 if ending == ".sh" else 0o644)
+        temporary.replace(path)
     except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
         raise WorldError(f"write {path}", error.strerror or str(error)) from error

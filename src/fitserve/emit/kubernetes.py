@@ -34,7 +34,9 @@ def kubernetes(
 def _comments(command: LaunchCommand) -> str:
     lines = []
     if command.needs_token:
-        lines.append('# first: kubectl create secret generic huggingface --from-literal=token="$HF_TOKEN"')
+        lines.append(
+            "# first, with HF_TOKEN=... in llm.env: kubectl create secret generic huggingface --from-env-file=llm.env"
+        )
     if command.model_file is not None:
         lines.append(f"# first: a claim named models that holds {bash_line([command.model_file])}")
     lines += [f"# then: kubectl exec deploy/{CONTAINER} -- {bash_line(step)}" for step in steps_inside(command)]
@@ -93,7 +95,7 @@ def _resources(command: LaunchCommand, device_count: int) -> dict[str, Any]:
 
 
 def _environment(command: LaunchCommand) -> list[dict[str, Any]]:
-    token = {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "huggingface", "key": "token"}}}
+    token = {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "huggingface", "key": "HF_TOKEN"}}}
     values = [{"name": name, "value": _plain(value)} for name, value in command.env.items()]
     return [token, *values] if command.needs_token else values
 

@@ -7,7 +7,8 @@ from typing import Any
 
 _NOT_PRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _SHORT = 100
-_PLAIN_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
+_PLAIN_KEY = re.compile(r"(?!(?i:true|false|null|yes|no|on|off|y|n)$)[A-Za-z][A-Za-z0-9_./-]*")
+"""Without the words that YAML 1.1 reads as something else than text."""
 
 
 def yaml_text(value: Mapping[str, Any]) -> str:
