@@ -1,4 +1,4 @@
-"""Engine facts: option lists, architectures, quantisation methods and memory rules of vLLM and llama.cpp."""
+"""Engine facts: option lists, architectures, quantisation methods and memory rules of vLLM, llama.cpp and Ollama."""
 
 import json
 from pathlib import Path
@@ -39,6 +39,18 @@ def _options(path: Path, program: str | None = None) -> dict[str, Any]:
     return {**header, "rows": rows}
 
 
+def _ollama_options(path: Path) -> dict[str, Any]:
+    """Modelfile commands and parameters, request options and environment variables, each with its kind."""
+    source = json.loads(path.read_text())
+    rows = [
+        {key: row[key] for key in ("name", "kind", "value_type", "default") if _says_something(row.get(key))}
+        | {"arity": 1}
+        for row in source["rows"]
+    ]
+    header = {key: source[key] for key in ("engine", "version", "checked")}
+    return {**header, "source": source["rows"][0]["source"], "rows": rows}
+
+
 def convert(shared: Path) -> tuple[dict[str, Any], list[str]]:
     """Package files by their path below `engines/`, and a report of what is wrong."""
     facts = shared / "facts"
@@ -53,11 +65,13 @@ def convert(shared: Path) -> tuple[dict[str, Any], list[str]]:
     for engine in ("vllm", "llama_cpp"):
         source = json.loads((facts / f"engine_options/{engine}/lifetimes.json").read_text())
         files[f"{engine}/option_lifetimes.json"] = source
+    files["ollama/options/0.32.15.json"] = _ollama_options(facts / "engine_options/ollama.json")
     for name, target in (
         ("vllm_architectures", "vllm/architectures"),
         ("vllm_quantization", "vllm/quantization"),
         ("vllm_memory_rules", "vllm/memory_rules"),
         ("llama_cpp_architectures", "llama_cpp/architectures"),
+        ("ollama_architectures", "ollama/architectures"),
     ):
         source = json.loads((facts / f"{name}.json").read_text())
         if not source.get("refs"):

@@ -13,6 +13,7 @@ from typing import Any
 import cyclopts
 
 from fitserve import __version__
+from fitserve.check.request import CheckRequest
 from fitserve.cli.flags import command_of
 from fitserve.cli.language import language_of
 from fitserve.foundation.errors import FactMissing, InputError, Problem, WorldError
@@ -29,6 +30,7 @@ _VERBS: dict[str, tuple[str, type[Request] | None, str | None]] = {
     "gpus": ("catalogues:run_gpus", None, "search"),
     "engines": ("catalogues:run_engines", None, None),
     "clients": ("clients:run_clients", ClientsRequest, "client"),
+    "check": ("check:run_check", CheckRequest, "command"),
     "validate": ("validate:run_validate", None, "files"),
 }
 """Name to the function of a module of this package, the request that makes its flags, and its positional argument."""

@@ -7,6 +7,7 @@ from rich.console import RenderableType
 
 from fitserve.cli.output import check_out, write
 from fitserve.emit.of_plan import launch_of
+from fitserve.engines.registry import engine
 from fitserve.foundation.reasons import note
 from fitserve.hardware.types import Machine
 from fitserve.models.readers.reference import read_reference
@@ -24,7 +25,14 @@ _FIT_ROWS = 40
 
 def world() -> World:
     """The outside of the command line: files, hub, this machine's drivers."""
-    return World(read_model=_read_model, this_machine=_this_machine)
+    return World(read_model=_read_model, this_machine=_this_machine, installed_version=_installed_version)
+
+
+def _installed_version(engine_id: str) -> str | None:
+    from fitserve.hardware.probe.engines import installed_version  # a program is started only when its version is asked
+
+    row = engine(engine_id).facts.get("installed")
+    return None if row is None else installed_version(row)
 
 
 def _this_machine() -> Machine:

@@ -197,6 +197,12 @@ class Engine:
     """Normal form of a version; raises InputError when it is none."""
     is_newer: Callable[[str], bool]
     """Whether a version is newer than every one that was read."""
+    options_version: Callable[[str], str] | None = None
+    """The scanned release whose option list stands for a version; None: the newest scanned one that is not newer."""
+    json_keys: Callable[[], Mapping[str, Mapping[str, Any]]] | None = None
+    """Keys of JSON options by option: `keys` (name to first and last release, replacement) and `inside` (nested ones)."""
+    registries: Callable[[], Mapping[str, Mapping[str, Any]]] | None = None
+    """Names that options look up, by list: name to its runs of scanned releases as (first, last)."""
     makes_on_load: frozenset[str] = frozenset()
     """Formats that the engine quantizes to while it loads the original weights."""
     needs_accelerator: bool = False

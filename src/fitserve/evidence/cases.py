@@ -34,6 +34,10 @@ class Case:
                 found |= {
                     f"{key}.{inner}": number for inner, number in value.items() if isinstance(number, int | float)
                 }
+            elif key == "wrong" and isinstance(value, list):
+                # what is wrong with a command: a set of things to be named, none for a right one
+                named = [str(item["what"]) for item in value if isinstance(item, Mapping) and "what" in item]
+                found |= {key: tuple(named)} if named else {}
             elif isinstance(value, int | float | str | bool):
                 found[key] = value
         return found

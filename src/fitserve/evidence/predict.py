@@ -5,24 +5,37 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeAlias
 
+from fitserve.check.answer import check
+from fitserve.check.deployments import named
+from fitserve.check.request import CheckRequest
 from fitserve.engines.registry import engine
 from fitserve.evidence.cases import Case
-from fitserve.evidence.given import deployment_of, fork_of, format_of, kind_facts, machine_of, model_of, unanswered
+from fitserve.evidence.given import (
+    deployment_of,
+    engine_of,
+    fork_of,
+    format_of,
+    kind_facts,
+    machine_of,
+    model_of,
+    unanswered,
+)
 from fitserve.footprint.gguf_recipes import gguf_file_bytes, is_stock, projector_file_bytes, stock_mix
 from fitserve.footprint.kv_cache import BYTES_PER_ELEMENT
 from fitserve.footprint.weights import weight_bytes
 from fitserve.foundation.errors import FactMissing, InputError
 from fitserve.foundation.intervals import Interval
-from fitserve.foundation.reasons import Verdict, verdict_of
+from fitserve.foundation.reasons import Severity, Verdict, verdict_of
 from fitserve.foundation.units import GIB
 from fitserve.hardware.identify import identify
 from fitserve.hardware.types import Host, Machine
 from fitserve.models.formats import parse_format
+from fitserve.plan.world import World
 
 _STAND_IN = "gguf:Q8_0"
 _LARGE = "b200-sxm-180gb"
 
-Prediction: TypeAlias = Interval | str
+Prediction: TypeAlias = Interval | str | bool | tuple[str, ...]
 Predictions: TypeAlias = Mapping[str, Prediction]
 
 
@@ -86,7 +99,8 @@ def _layer_memory(given: Mapping[str, Any]) -> Predictions:
     or whose types are not known.
     """
     machine = machine_of(given) or Machine(devices=(), host=Host())
-    is_placed = bool(machine.devices) or str(given.get("gpu_layers") or "0") == "0"
+    engine_options = engine_of(given, "gguf_memory")[0].given_options(given)
+    is_placed = bool(machine.devices) or engine_options.get("gpu-layers", "0") == "0"
     if not is_placed:
         machine = Machine(devices=(identify(_LARGE).device,), host=Host())
     found = model_of(given)
@@ -160,10 +174,30 @@ def _cache_of_numbers(given: Mapping[str, Any]) -> Predictions:
     }
 
 
+def _command(given: Mapping[str, Any]) -> Predictions:
+    """Whether a command is right for its release and machine, memory apart, and everything that is found in it."""
+    if not given.get("command"):
+        raise unanswered("command_not_given")
+    gpu, count = given.get("gpu"), given.get("gpu_count") or 1
+    fields = {
+        "command": given["command"], "model": given.get("model"), "engine": given.get("engine"), "os": given.get("os"),
+        "engine_version": given.get("engine_version"), "gpu": (f"{gpu}:{count}",) if gpu else None,
+    }  # fmt: skip
+    answer = check(
+        CheckRequest.read(**fields), World(read_model=named, this_machine=lambda: Machine(devices=(), host=Host()))
+    )
+    found = [finding.reason for finding in answer.findings]
+    wrong = [
+        reason for reason in found if reason.severity is Severity.BLOCKER and reason.verdict is not Verdict.DOES_NOT_FIT
+    ]
+    return {"valid": not wrong, "wrong": tuple(str(reason.parameters.get("what")) for reason in found)}
+
+
 _KINDS: Mapping[str, Callable[[Mapping[str, Any]], Predictions]] = {
     "vllm_memory": _server_memory,
     "vllm_kv_pool": _kv_pool,
     "gguf_memory": _layer_memory,
     "gguf_size": _file_size,
     "kv_cache": _cache,
+    "command": _command,
 }

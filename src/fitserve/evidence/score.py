@@ -100,7 +100,7 @@ def rows_of(case: Case) -> list[Row]:
 
 
 def _compare(case: Case, metric: str, predicted: Prediction | None, measured: Any) -> Row:
-    if predicted is None or isinstance(measured, str) != isinstance(predicted, str):
+    if predicted is None or isinstance(measured, int | float) != isinstance(predicted, bool | Interval):
         return Row(
             case=case,
             metric=metric,
@@ -108,7 +108,10 @@ def _compare(case: Case, metric: str, predicted: Prediction | None, measured: An
             measured=measured,
             unanswered=unknown("metric_not_predicted", metric=metric),
         )
-    if isinstance(predicted, str):
+    if isinstance(predicted, tuple):
+        named = set(measured) <= set(predicted)
+        return Row(case=case, metric=metric, predicted=predicted, measured=measured, is_right=named)
+    if not isinstance(predicted, Interval):
         return Row(case=case, metric=metric, predicted=predicted, measured=measured, is_right=predicted == measured)
     tolerance = _tolerance(case, measured)
     off = predicted.likely - measured

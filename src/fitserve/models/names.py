@@ -190,6 +190,11 @@ def _format_inside(base: str) -> str | None:
     return hit[1] if hit else None
 
 
+def format_in_name(text: str) -> str | None:
+    """The weight format that a file or repository name ends in (`…-AWQ`, `…-Q4_K_M.gguf`); None when it names none."""
+    return _format_inside(re.sub(r"\.gguf$", "", re.split(r"[\\/]", text.rstrip("/\\"))[-1].lower()))
+
+
 def near_misses(name: str, limit: int = 3) -> list[str]:
     """Model ids whose names look like `name`, likeliest first."""
     close = difflib.get_close_matches(_plain(name.split("/")[-1]), list(_by_plain()), n=limit * 3, cutoff=0.6)

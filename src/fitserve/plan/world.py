@@ -27,3 +27,5 @@ class World:
 
     read_model: Callable[[str], ModelRead]
     this_machine: Callable[[], Machine]
+    installed_version: Callable[[str], str | None] | None = None
+    """Version of an engine that is installed on this machine, by the engine's id; None when it is not."""

@@ -105,14 +105,8 @@ def memory_form(budget: MemoryBudget) -> dict[str, Any]:
     }
 
 
-def command_form(command: LaunchCommand, is_native: bool, served: Served, texts: Texts) -> dict[str, Any]:
-    """Command of the contract, with the steps before and after it."""
-    after = {
-        name: None if step is None else {"argv": list(step.argv), "shells": dict(step.shells)}
-        for name, step in steps(served).items()
-    }
-    if after["download"] is not None and served.is_gated:
-        after["download"] |= {"licence_url": licence_url(served), "text": gated_text(served, texts)}
+def command_form(command: LaunchCommand, is_native: bool) -> dict[str, Any]:
+    """Command of the contract."""
     return {
         "argv": list(command.argv),
         "env": dict(command.env),
@@ -120,11 +114,19 @@ def command_form(command: LaunchCommand, is_native: bool, served: Served, texts:
         "then": [list(step) for step in command.then],
         "image": command.image,
         "port": command.port,
-        "served_name": served.name,
         "needs_token": command.needs_token,
         "shells": shell_texts(command, is_native),
-        **after,
     }
+
+
+def steps_form(served: Served, texts: Texts) -> dict[str, Any]:
+    """Keys of the command of a plan: the model's name in requests, and the steps before and after the start."""
+    form: dict[str, Any] = {"served_name": served.name}
+    for name, step in steps(served).items():
+        form[name] = None if step is None else {"argv": list(step.argv), "shells": dict(step.shells)}
+    if form["download"] is not None and served.is_gated:
+        form["download"] |= {"licence_url": licence_url(served), "text": gated_text(served, texts)}
+    return form
 
 
 def licence_url(served: Served) -> str:
@@ -184,7 +186,9 @@ def plan_form(item: Evaluated, texts: Texts) -> dict[str, Any]:
         "speed": None,
         "quality": quality_form(item),
         "cost": None,
-        "command": None if command is None else command_form(command, native, served_of(item, command), texts),
+        "command": None
+        if command is None
+        else command_form(command, native) | steps_form(served_of(item, command), texts),
         "basis": [{"kind": basis.kind, "ref": basis.ref} for basis in dict.fromkeys(bases)],
     }
 

@@ -27,6 +27,7 @@ ENGINE = Engine(
     given_options=given_options,
     outcome=outcome,
     cache_bytes=cache_bytes,
+    options_version=options_version,
     known_options=lambda version: option_names(PACKAGE, options_version(version)),
     parse_version=normal_version,
     is_newer=is_newer,

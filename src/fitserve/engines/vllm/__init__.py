@@ -7,7 +7,16 @@ from fitserve.engines.vllm.command import command
 from fitserve.engines.vllm.constraints import blockers, kv_formats
 from fitserve.engines.vllm.log_figures import given_options, log_figures, outcome
 from fitserve.engines.vllm.memory import budget, cache_bytes
-from fitserve.engines.vllm.rules import PACKAGE, facts, is_newer, normal_version, options_version, versions
+from fitserve.engines.vllm.rules import (
+    PACKAGE,
+    facts,
+    is_newer,
+    json_keys,
+    normal_version,
+    options_version,
+    registries,
+    versions,
+)
 from fitserve.foundation.facts import load_toml
 
 ENGINE = Engine(
@@ -27,9 +36,12 @@ ENGINE = Engine(
     given_options=given_options,
     outcome=outcome,
     cache_bytes=cache_bytes,
+    options_version=options_version,
     known_options=lambda version: option_names(PACKAGE, options_version(version)),
     parse_version=normal_version,
     is_newer=is_newer,
     makes_on_load=frozenset(facts()["runtime_quantization"]),
+    json_keys=json_keys,
+    registries=registries,
     needs_accelerator=True,
 )

@@ -66,6 +66,12 @@ def _stage(deployment: Deployment, settings: ServerSettings, stage: range) -> St
     last = stage.stop == len(model.layers)
     peak = activation_bytes(model, deployment.weight_format, version, tp, settings.limits, stage, samples=last)
     activations = _spread("activations", peak, factor)
+    if last and not at_least(version, feature("sampler_lean_from")):
+        # with FlashInfer installed, which older releases left to the user, the sampler was as lean as in later ones
+        lean = activation_bytes(
+            model, deployment.weight_format, feature("sampler_lean_from"), tp, settings.limits, stage, samples=True
+        )
+        activations = Interval(min(activations.low, lean), activations.likely, activations.high)
     runtime = _spread("runtime", runtime_bytes(version, deployment.tp * deployment.pp), factor)
     graphs = Interval.exact(0) if settings.eager else _spread("cuda_graphs", graph_bytes(model, stage), factor)
     inside = at_least(version, feature("graphs_counted_from")) and not settings.eager

@@ -74,6 +74,21 @@ def options_version(version: str) -> str:
     return nearest_not_above(version, known) or min(known, key=parse_version)
 
 
+@lru_cache(maxsize=1)
+def json_keys() -> Mapping[str, Mapping[str, Any]]:
+    """Keys of JSON options with the releases that have them (config_keys.json)."""
+    return {row["option"]: row for row in load_json(PACKAGE, "config_keys.json")["rows"]}
+
+
+@lru_cache(maxsize=1)
+def registries() -> Mapping[str, Mapping[str, Any]]:
+    """Tool-call parsers, reasoning parsers and quantization methods with the releases that have them (registries.json)."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in load_json(PACKAGE, "registries.json")["rows"]:
+        found.setdefault(row["list"], {})[row["value"]] = row["intervals"]
+    return found
+
+
 def release_header(version: str) -> Mapping[str, Any]:
     """Dependencies and method lists of the release."""
     return header(PACKAGE, options_version(version))
