@@ -186,12 +186,12 @@ def test_steps_follow_the_server_in_bash(tmp_path: Path) -> None:
 def test_steps_follow_the_server_on_windows() -> None:
     text = cmd_text(OLLAMA, is_batch=True)
     assert text is not None
-    note, env, server, wait, *steps = text.split("\n")
-    assert note.startswith("rem ") and env == 'set "OLLAMA_CONTEXT_LENGTH=8192"'
+    note, more, env, server, wait, *steps = text.split("\n")
+    assert note.startswith("rem ") and more.startswith("rem ") and env == 'set "OLLAMA_CONTEXT_LENGTH=8192"'
     assert server == 'start "server" ollama serve' and wait.startswith("curl.exe ") and "11434" in wait
     assert steps == ['ollama create ^"a b^" -f Modelfile', 'ollama run ^"a b^"']
     lines = powershell_text(OLLAMA, is_new=False).replace(" `\n ", "").splitlines()
-    assert lines[0].startswith("# ") and lines[2] == "Start-Process -FilePath 'ollama' -ArgumentList 'serve'"
+    assert lines[0].startswith("# ") and lines[3] == "Start-Process -FilePath 'ollama' -ArgumentList 'serve'"
     assert lines[-2:] == ["ollama create 'a b' -f Modelfile", "ollama run 'a b'"]
 
 
@@ -201,8 +201,8 @@ def test_a_container_takes_its_steps_inside() -> None:
         files=(LaunchFile(path="Modelfile", text="FROM x\n"),), needs_token=False,
     )  # fmt: skip
     lines = (shell_texts(command, is_native=True)["docker"] or "").replace(" \\\n ", "").splitlines()
-    assert "--detach --name llm" in lines[1] and not lines[1].endswith("&")
-    assert "-v ./Modelfile:/models/Modelfile:ro" in lines[1]
+    assert "--detach --name llm" in lines[2] and not lines[2].endswith("&")
+    assert "-v ./Modelfile:/models/Modelfile:ro" in lines[2]
     assert lines[-1] == "docker exec llm ollama create m -f /models/Modelfile"
     windows = shell_texts(command, is_native=False)["cmd"] or ""
     assert ".\\Modelfile:/models/Modelfile:ro" in windows

@@ -160,7 +160,7 @@ def _file_name(path: str) -> str:
 
 def _mounts(command: LaunchCommand) -> list[tuple[str, str, bool]]:
     """Source, target, and whether it is a folder or file of the host (read-only) instead of a named volume."""
-    mounts = [] if command.cache_folder is None else [("huggingface", command.cache_folder, False)]
+    mounts = [] if command.cache_folder is None else [(volume_name(command.cache_folder), command.cache_folder, False)]
     folder = _folder(command)
     if folder is not None:
         mounts.append((folder, MODELS, True))
@@ -169,6 +169,11 @@ def _mounts(command: LaunchCommand) -> list[tuple[str, str, bool]]:
     if folder != "./":  # a model file beside the script brings its whole folder
         mounts += [(f"./{file.path}", f"{files_folder(command)}/{file.path}", True) for file in plain_files(command)]
     return mounts
+
+
+def volume_name(folder: str) -> str:
+    """Name of the volume for a folder of downloads: engines that share a kind of cache share the volume."""
+    return re.sub(r"[^a-z0-9]", "", PurePath(folder).name.lower()) or "cache"
 
 
 def _mount(source: str, target: str, is_fixed: bool, is_windows: bool) -> list[str]:

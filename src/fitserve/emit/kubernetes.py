@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from fitserve.emit.containers import CONTAINER, MODELS, files_folder, inside, plain_files, steps_inside
+from fitserve.emit.containers import CONTAINER, MODELS, files_folder, inside, plain_files, steps_inside, volume_name
 from fitserve.emit.shells import bash_line
 from fitserve.emit.yaml_text import yaml_text
 from fitserve.engines.contract import LaunchCommand
@@ -27,7 +27,7 @@ def kubernetes(
         data = {file.path: file.text for file in plain_files(command)}
         documents.insert(0, _named("v1", "ConfigMap", f"{CONTAINER}-files") | {"data": data})
     if command.cache_folder is not None:
-        documents.insert(0, _claim("huggingface", weights_bytes))
+        documents.insert(0, _claim(volume_name(command.cache_folder), weights_bytes))
     return _comments(command) + "---\n".join(yaml_text(document) for document in documents)
 
 
@@ -111,7 +111,7 @@ def _volumes(command: LaunchCommand) -> tuple[list[dict[str, Any]], list[dict[st
     volumes: list[dict[str, Any]] = [{"name": "shm", "emptyDir": {"medium": "Memory"}}]
     if command.cache_folder is not None:
         mounts.append({"name": "cache", "mountPath": command.cache_folder})
-        volumes.append({"name": "cache", "persistentVolumeClaim": {"claimName": "huggingface"}})
+        volumes.append({"name": "cache", "persistentVolumeClaim": {"claimName": volume_name(command.cache_folder)}})
     if command.model_file is not None:
         mounts.append({"name": "models", "mountPath": MODELS})
         volumes.append({"name": "models", "persistentVolumeClaim": {"claimName": "models"}})

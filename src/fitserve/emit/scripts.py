@@ -15,9 +15,9 @@ from fitserve.emit.shells import (
 
 _WAIT_S = 600
 """A server that loads tens of GiB answers after minutes; the wait ends with the first answer."""
-_NOTE = "The server starts first; the steps follow when it answers on port {port}."
-_OWN_WINDOW = " It keeps running in a window of its own."
-_BACKGROUND = " It keeps running in the background."
+_OWN_WINDOW = "The server first, in a window of its own;"
+_BACKGROUND = "The server first, in the background;"
+_STEPS = "the steps follow when port {port} answers."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +31,15 @@ class Sequenced:
     is_detached: bool = False
 
 
-def _wait_argv(port: int, program: str, nowhere: str) -> tuple[str, ...]:
+def wait_argv(port: int, program: str, nowhere: str) -> tuple[str, ...]:
     """curl as the wait: it is part of Windows since 10 1803, and a connection that is cut off counts as not yet there."""
-    argv = (program, "--silent", "--output", nowhere, "--retry", str(_WAIT_S), "--retry-delay", "1")
-    return (*argv, "--retry-all-errors", f"http://127.0.0.1:{port}/")
+    argv = (program, f"http://127.0.0.1:{port}/", "--silent", "--output", nowhere, "--retry", str(_WAIT_S))
+    return (*argv, "--retry-delay", "1", "--retry-all-errors")
+
+
+def _notes(run: Sequenced, mark: str, way: str) -> list[str]:
+    """Where the server runs, as comments."""
+    return [f"{mark} {way}", f"{mark} {_STEPS.format(port=run.port)}"]
 
 
 def bash_text(run: Sequenced) -> str:
@@ -42,10 +47,8 @@ def bash_text(run: Sequenced) -> str:
     server = bash(run.argv, run.env)
     if not run.then:
         return server
-    note = "# " + _NOTE.format(port=run.port) + _BACKGROUND
-    wait = " ".join(_wait_argv(run.port, "curl", "/dev/null"))
-    steps = [bash(step, {}) for step in run.then]
-    return "\n".join([note, server if run.is_detached else server + " &", wait, *steps])
+    steps = [bash(step, {}) for step in (wait_argv(run.port, "curl", "/dev/null"), *run.then)]
+    return "\n".join([*_notes(run, "#", _BACKGROUND), server if run.is_detached else server + " &", *steps])
 
 
 def powershell_text(run: Sequenced, is_new: bool) -> str:
@@ -53,12 +56,12 @@ def powershell_text(run: Sequenced, is_new: bool) -> str:
     text = powershell7 if is_new else powershell
     if not run.then:
         return text(run.argv, run.env)
-    note = "# " + _NOTE.format(port=run.port) + ("" if run.is_detached else _OWN_WINDOW)
-    start = text(run.argv, run.env).splitlines() if run.is_detached else [
-        *powershell_env(run.env), start_process(run.argv)
-    ]  # fmt: skip
-    wait = " ".join(_wait_argv(run.port, "curl.exe", "NUL"))
-    return "\n".join([note, *start, wait, *(text(step, {}) for step in run.then)])
+    notes = _notes(run, "#", _BACKGROUND if run.is_detached else _OWN_WINDOW)
+    start = (
+        text(run.argv, run.env).splitlines() if run.is_detached else [*powershell_env(run.env), start_process(run.argv)]
+    )
+    steps = (wait_argv(run.port, "curl.exe", "NUL"), *run.then)
+    return "\n".join([*notes, *start, *(text(step, {}) for step in steps)])
 
 
 def cmd_text(run: Sequenced, is_batch: bool) -> str | None:
@@ -66,11 +69,11 @@ def cmd_text(run: Sequenced, is_batch: bool) -> str | None:
     text = batch if is_batch else cmd
     if not run.then:
         return text(run.argv, run.env)
-    note = "rem " + _NOTE.format(port=run.port) + ("" if run.is_detached else _OWN_WINDOW)
+    notes = _notes(run, "rem", _BACKGROUND if run.is_detached else _OWN_WINDOW)
     # the first quoted word of `start` is the title of the window
     server = text(run.argv, run.env) if run.is_detached else _start(text(run.argv, {}), text(("rem",), run.env))
-    steps = [text(step, {}) for step in run.then]
-    lines = [note, server, " ".join(_wait_argv(run.port, "curl.exe", "NUL")), *steps]
+    steps = [text(step, {}) for step in (wait_argv(run.port, "curl.exe", "NUL"), *run.then)]
+    lines = [*notes, server, *steps]
     return None if any(line is None for line in lines) else "\n".join(line or "" for line in lines)
 
 

@@ -3,13 +3,13 @@
 import re
 from collections.abc import Sequence
 
+from fitserve.emit.scripts import wait_argv
 from fitserve.emit.shells import folded
 from fitserve.engines.contract import LaunchCommand
 from fitserve.foundation.errors import InputError
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./:=,+@\-]+")
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9_./:=,+@%\-]*")
-_WAIT = ("curl", "--silent", "--output", "/dev/null", "--retry", "600", "--retry-delay", "1", "--retry-all-errors")
 
 
 def systemd_unit(command: LaunchCommand, folder: str, env_file: str) -> str:
@@ -34,7 +34,7 @@ def systemd_unit(command: LaunchCommand, folder: str, env_file: str) -> str:
     lines += [f"Environment={_word(f'{name}={value}', is_command=False)}" for name, value in command.env.items()]
     lines.append(f"ExecStart={_line(command.argv)}")
     if command.then:
-        steps = ((*_WAIT, f"http://127.0.0.1:{command.port}/"), *command.then)
+        steps = (wait_argv(command.port, "curl", "/dev/null"), *command.then)
         lines += [f"ExecStartPost={_line(step)}" for step in steps]
         lines.append("TimeoutStartSec=infinity")
     lines += ["Restart=on-failure", "RestartSec=5", "", "[Install]", "WantedBy=default.target"]
