@@ -43,3 +43,12 @@ def header(package: str, version: str) -> Mapping[str, Any]:
     """What stands above the rows of a scanned version (dependencies, quantisation methods)."""
     content = load_json(package, f"options/{version}.json")
     return {key: value for key, value in content.items() if key != "rows"}
+
+
+_LAST_PORT = 65535
+
+
+def port_of(options: Mapping[str, str], default: int) -> int:
+    """The port that a server listens on: that of its options, where it is one."""
+    text = options.get("port", "")
+    return int(text) if text.isascii() and text.isdigit() and 1 <= int(text) <= _LAST_PORT else default
