@@ -62,8 +62,10 @@ def launch_files(path: str, launch: Launch) -> tuple[LaunchFile, ...]:
     if form == "file":
         return (_own_file(name, launch.command),)
     text = _TEXTS[form](launch, name)
+    if text is None and form == "cmd":
+        raise InputError.of("cmd_cannot_carry", kind=name)
     if text is None:
-        raise InputError.of("cmd_cannot_carry" if form == "cmd" else "out_without_image", kind=name)
+        raise InputError.of("out_without_image", kind=name)
     needed = () if form in {"kubernetes", "env"} else plain_files(launch.command)
     if name in {file.path for file in needed}:
         raise InputError.of("out_name_taken", given=name)

@@ -102,8 +102,6 @@ def batch(argv: Sequence[str], env: Mapping[str, str]) -> str | None:
 def _for_cmd(argv: Sequence[str], env: Mapping[str, str], percent: str) -> str | None:
     if any(_CONTROL.search(word) for word in (*argv, *env.values())):
         return None
-    if any('"' in value for value in env.values()):
-        return None
     lines = [_cmd_assignment(name, value, percent) for name, value in env.items()]
     return "\n".join([*lines, " ".join(_cmd_word(word, percent) for word in argv)])
 
