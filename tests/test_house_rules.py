@@ -46,7 +46,7 @@ def test_files_and_functions_stay_short(path: Path) -> None:
             assert (node.end_lineno or 0) - node.lineno < MOST_LINES["function"], node.name
 
 
-@pytest.mark.parametrize("engine", engines(), ids=lambda e: e.id)
+@pytest.mark.parametrize("engine", list(engines()), ids=lambda e: e.id)
 def test_engine_folder_is_complete(engine: Any) -> None:
     folder = ROOT / "engines" / engine.package.rpartition(".")[2]
     assert not {name for name in ENGINE_FILES if not (folder / name).is_file()}
@@ -65,7 +65,7 @@ def _rows_with_source(table: Any) -> Iterator[Mapping[str, Any]]:
             yield from _rows_with_source(value)
 
 
-@pytest.mark.parametrize("engine", engines(), ids=lambda e: e.id)
+@pytest.mark.parametrize("engine", list(engines()), ids=lambda e: e.id)
 def test_engine_facts_are_sourced(engine: Any) -> None:
     for row in engine.facts["features"]:
         assert row["source"]["kind"] in SOURCE_KINDS and row["source"]["ref"] and row["source"]["checked"], row[
@@ -86,7 +86,7 @@ def test_every_failure_signature_matches_its_own_sample_and_no_other(engine_id: 
     assert not re.search(row["pattern"], clean, re.MULTILINE)
 
 
-@pytest.mark.parametrize("engine", engines(), ids=lambda e: e.id)
+@pytest.mark.parametrize("engine", list(engines()), ids=lambda e: e.id)
 def test_the_status_of_an_engine_is_stated(engine: Any) -> None:
     assert {"memory", "options", "speed"} <= set(engine.status)
     for part in engine.status.values():

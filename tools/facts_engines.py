@@ -23,18 +23,24 @@ HEADER_FIELDS = (
     "quantization_methods", "tool_call_parsers", "reasoning_parsers",
 )  # fmt: skip
 
+LLAMA_PROGRAMS = ("server", "cli", "main", "completion", "perplexity")
+TABBYAPI = Path(__file__).parents[1] / "src/fitserve/engines/exllamav3/options/1.6.5.json"
+
 
 def _says_something(value: Any) -> bool:
     return value is not None and value != [] and value is not False
 
 
-def _options(path: Path, program: str | None = None) -> dict[str, Any]:
+def _options(path: Path, programs: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Rows of an option list; of a list for several programs those of `programs`, each with the programs that take it."""
     source = json.loads(path.read_text())
     rows = []
     for row in source["rows"]:
-        if program and not {program, "common"} & set(row.get("programs", [])):
+        taken = [name for name in row.get("programs", []) if name in programs]
+        if programs and not taken and "common" not in row["programs"]:
             continue
-        rows.append({key: row[key] for key in OPTION_FIELDS if _says_something(row.get(key))})
+        kept = {key: row[key] for key in OPTION_FIELDS if _says_something(row.get(key))}
+        rows.append(kept | ({"programs": taken} if programs and "common" not in row["programs"] else {}))
     header = {key: source[key] for key in HEADER_FIELDS if key in source}
     return {**header, "rows": rows}
 
@@ -51,6 +57,20 @@ def _ollama_options(path: Path) -> dict[str, Any]:
     return {**header, "source": source["rows"][0]["source"], "rows": rows}
 
 
+def _tabbyapi_differences(facts: Path) -> list[str]:
+    """Keys of the pack's (incomplete) list that the full one, written by tools/tabbyapi_options.py, lacks or has otherwise."""
+    full = {row["name"]: row for row in json.loads(TABBYAPI.read_text())["rows"]}
+    sections = {name.partition(".")[0] for name in full}
+    report = []
+    for row in json.loads((facts / "engine_options/tabbyapi.json").read_text())["rows"]:
+        name = f"{row['section']}.{row['name']}"
+        if row["section"] not in sections or (row["name"] and name not in full):
+            report.append(f"tabbyapi: {name} is in the pack only")
+        elif row["name"] and not set(row["choices"] or ()) <= set(full[name].get("choices", row["choices"] or ())):
+            report.append(f"tabbyapi: choices of {name} differ")
+    return report
+
+
 def convert(shared: Path) -> tuple[dict[str, Any], list[str]]:
     """Package files by their path below `engines/`, and a report of what is wrong."""
     facts = shared / "facts"
@@ -61,7 +81,7 @@ def convert(shared: Path) -> tuple[dict[str, Any], list[str]]:
             files[f"vllm/options/{path.stem}.json"] = _options(path)
     for path in sorted((facts / "engine_options/llama_cpp").glob("*.json")):
         if path.stem != "lifetimes":
-            files[f"llama_cpp/options/{path.stem}.json"] = _options(path, program="server")
+            files[f"llama_cpp/options/{path.stem}.json"] = _options(path, LLAMA_PROGRAMS)
     for engine in ("vllm", "llama_cpp"):
         source = json.loads((facts / f"engine_options/{engine}/lifetimes.json").read_text())
         files[f"{engine}/option_lifetimes.json"] = source
@@ -77,4 +97,4 @@ def convert(shared: Path) -> tuple[dict[str, Any], list[str]]:
         if not source.get("refs"):
             report.append(f"{name}: no refs")
         files[f"{target}.json"] = source
-    return files, report
+    return files, report + _tabbyapi_differences(facts)

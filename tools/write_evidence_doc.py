@@ -14,13 +14,14 @@ from pathlib import Path
 from fitserve.evidence.cases import Case, cases_of, packaged_cases
 from fitserve.evidence.score import Group, Row, rows_of, scoreboard
 from fitserve.footprint.gguf_recipes import is_stock
+from fitserve.foundation.facts import load_toml
 from fitserve.render.human import percent_text
 from fitserve.render.scoreboard import markdown_table, scoreboard_markdown
 from fitserve.render.texts import texts
 
 HERE = Path(__file__).resolve().parent.parent
 DOC, RATCHET = HERE / "docs/evidence.md", HERE / "tests/ratchet.json"
-PREDICTED = {"vllm_memory", "vllm_kv_pool", "gguf_memory", "gguf_size", "kv_cache"}
+PREDICTED = set(load_toml("fitserve.evidence", "kinds.toml")) - {"forks"}
 DIGITS = 4
 INTRODUCTION = """# Predicted against measured
 
@@ -42,7 +43,7 @@ LIMITS = """## What falls short, and why
   law is used with three times the spread.
 - **vLLM failures after start-up** (out of memory while the sampler warms up, V0 engine graphs) are not predicted.
 - **Forks.** ik_llama.cpp is judged as its parent: its own quantization types, fused buffers and tensor overrides are unknown.
-- **Not predicted yet:** speed, fine-tuning memory, failure causes, command checks, and engines without a folder.
+- **Not predicted yet:** speed, fine-tuning memory and failure causes.
 """
 
 

@@ -21,6 +21,8 @@ from fitserve.models.names import format_in_name, resolve_name
 from fitserve.plan.world import ModelRead
 from fitserve.search.evaluate import Evaluated, evaluate
 
+_USUAL_MIX = "gguf:Q4_K_M"
+"""What a library tag or a repository of GGUF files stands for when it names no file."""
 _SHORTEST_TOKENS = 1024  # a server with less is of no use, and nobody asks for odd lengths
 
 
@@ -65,6 +67,7 @@ def find_model(text: str, read: Callable[[str], ModelRead], stated: str | None) 
 
 def reading(
     made: Engine,
+    call: Invocation,
     release: ReleaseOptions,
     parsed: ParsedOptions,
     found: ModelRead,
@@ -75,13 +78,21 @@ def reading(
     """The deployment of a command on a machine. Raises InputError for values that no engine takes."""
     reads: Mapping[str, Any] = made.facts["command_line"].get("reads", {})
     quantization = parsed.last(tuple(reads.get("quantization", ())))
-    model_format = _model_format(made, found, quantization, written)
+    model_format = _model_format(made, found, quantization, written, machine, release.version)
     sizes = {key: _number(parsed, reads, key) or 1 for key in ("tp", "pp", "dp")}
-    ep = sizes["tp"] * sizes["dp"] if parsed.last(tuple(reads.get("ep", ()))) is not None else 1
+    experts = parsed.last(tuple(reads.get("ep", ())))
+    ep = (
+        1 if experts is None else _number(parsed, reads, "ep") or sizes["tp"] * sizes["dp"]
+    )  # a switch spreads over all
     if made.places_layers and machine.devices:
         sizes["pp"] = len(machine.devices)
     kv = parsed.last(tuple(reads.get("kv_format", ())))
-    length = _context(parsed, reads, found.model.max_context_tokens)
+    kv_format = (kv.value if kv is not None else None) or _variable(call, reads, "kv_format") or "auto"
+    usual = found.model.max_context_tokens
+    if made.default_context_tokens is not None:
+        usual = min(usual, made.default_context_tokens(machine))
+    length = _context(parsed, reads, _variable(call, reads, "context"), usual)
+    slots = _variable(call, reads, "max_num_seqs")
     if not is_machine_known:
         machine = _enough(machine, sizes["tp"] * sizes["pp"] * sizes["dp"])
     deployment = Deployment(
@@ -91,7 +102,8 @@ def reading(
         engine_version=release.version,
         weight_format=model_format,
         repository=found.repository,
-        kv_format=(kv.value or "auto") if kv is not None else "auto",
+        kv_format=kv_format,
+        max_num_seqs=int(slots) if slots is not None and slots.isdigit() and int(slots) else None,
         context_tokens=length,
         ep=ep,
         options=MappingProxyType(_options(parsed)),
@@ -111,7 +123,9 @@ def _enough(machine: Machine, count: int) -> Machine:
     return replace(machine, devices=(machine.devices * count)[:count]) if machine.devices else machine
 
 
-def _model_format(made: Engine, found: ModelRead, quantization: Given | None, written: str) -> WeightFormat:
+def _model_format(
+    made: Engine, found: ModelRead, quantization: Given | None, written: str, machine: Machine, version: str
+) -> WeightFormat:
     checkpoint = found.model.checkpoint
     name = found.weight_format or (checkpoint.weight_format if checkpoint is not None else None)
     if name is not None and written.lower().endswith(".gguf") and not name.startswith("gguf:"):
@@ -119,13 +133,22 @@ def _model_format(made: Engine, found: ModelRead, quantization: Given | None, wr
     if name is None and written.lower().rstrip("/").endswith("gguf"):
         name = "gguf:Q4_K_M"  # the repository holds several files; which one does not matter for what is checked
     if name is None and quantization is not None and quantization.value is not None:
-        on_load = {
-            method: fmt
-            for fmt, method in made.facts.get("runtime_quantization", {}).items()
-            if fmt in made.makes_on_load
-        }
-        name = on_load.get(quantization.value or "")
-    return parse_format(name or {"f32": "bf16"}.get(found.model.dtype, found.model.dtype))
+        on_load: Mapping[str, str | list[str]] = made.facts.get("runtime_quantization", {})
+        # the first of several is what the engine makes when it is not told how many bits
+        words = ((fmt, [method] if isinstance(method, str) else method) for fmt, method in on_load.items())
+        name = next((fmt for fmt, said in words if quantization.value in said), None)
+    if name is not None:
+        return parse_format(name)
+    return _usual_format(made, found, machine, version)
+
+
+def _usual_format(made: Engine, found: ModelRead, machine: Machine, version: str) -> WeightFormat:
+    """The original weights; an engine that does not load those is taken to get the usual file of its own format."""
+    plain = parse_format({"f32": "bf16"}.get(found.model.dtype, found.model.dtype))
+    offered = [candidate.weight_format for candidate in made.candidates(found.model, machine, version)]
+    if not offered or any(item.name == plain.name for item in offered):
+        return plain
+    return next((item for item in offered if item.name == _USUAL_MIX), offered[0])
 
 
 def _number(parsed: ParsedOptions, reads: Mapping[str, Any], key: str) -> int | None:
@@ -136,10 +159,17 @@ def _number(parsed: ParsedOptions, reads: Mapping[str, Any], key: str) -> int | 
         return None  # said by the type check
 
 
-def _context(parsed: ParsedOptions, reads: Mapping[str, Any], limit: int) -> int:
+def _variable(call: Invocation, reads: Mapping[str, Any], key: str) -> str | None:
+    """The value of a setting that the engine reads from its environment; a Modelfile states it under its plain name."""
+    names = (key, *reads.get(f"env_{key}", ()))
+    return next((call.env[name] for name in names if call.env.get(name)), None)
+
+
+def _context(parsed: ParsedOptions, reads: Mapping[str, Any], variable: str | None, limit: int) -> int:
     given = parsed.last(tuple(reads.get("context", ())))
+    text = given.value if given is not None else variable
     try:
-        asked = parse_tokens(given.value) if given is not None and given.value is not None else 0
+        asked = parse_tokens(text) if text is not None else 0
     except ValueError:
         asked = 0  # auto, -1, or a variable
     return asked if asked > 0 else limit
@@ -221,6 +251,8 @@ def _is_left_out(reason: Reason, seen: Reading, is_own: bool) -> bool:
         return True
     if not is_own and "format" not in reason.parameters:
         return True
+    if reason.severity is Severity.NOTE and reason.verdict is Verdict.FITS and not _is_about_running(reason.code):
+        return True
     if seen.is_machine_known:
         return False
     return reason.severity is not Severity.BLOCKER or reason.verdict is not Verdict.NOT_SUPPORTED
@@ -237,6 +269,11 @@ def _is_sure(item: Evaluated) -> bool:
         if fixed + rest > device.usable_bytes:
             return True
     return any(reason.code == "ram_overflows" for reason in item.reasons)
+
+
+def _is_about_running(code: str) -> bool:
+    """Notes about how it will run; others speak of the command that a plan would show."""
+    return code.endswith("_not_accelerated") or code.startswith(("runs_in_", "context_beyond_"))
 
 
 def _placed(

@@ -57,6 +57,9 @@ def _unknown(made: Engine, call: Invocation, given: Given, parsed: ParsedOptions
         instead = str(gone.get("instead") or "")
         reason = not_supported("option_removed", **common, last=str(gone.get("since") or "-"), instead=instead or None)
         return Finding(reason=reason, edits=_replacement(made, given, parsed, release, instead, start, stop))
+    if given.name in release.elsewhere:
+        reason = not_supported("option_of_other_program", **common, program=call.program)
+        return Finding(reason=reason, edits=(Edit(start, stop, ()),))
     history = release.history(given.name)
     if history is None:
         near = release.near(given.name)

@@ -83,7 +83,7 @@ def _option(arguments: Sequence[str], index: int, release: ReleaseOptions) -> Gi
     row, name = release.find(name)
     is_negated = row is not None and name in (*row.get("negations", ()), *row.get("also_accepted", ()))
     if row is None:
-        return _unknown(arguments, index, written, name, equals, attached)
+        return _unknown(arguments, index, written, name, equals, attached, many=not release.has_positionals)
     values, stop, lacks = _values(arguments, index + 1, row, release, is_negated, key)
     behind = written[len(name) :] if not written.startswith("--") and written != name and key is None else ""
     if equals or behind:
@@ -94,14 +94,17 @@ def _option(arguments: Sequence[str], index: int, release: ReleaseOptions) -> Gi
     )  # fmt: skip
 
 
-def _unknown(arguments: Sequence[str], index: int, written: str, name: str, equals: str, attached: str) -> Given:
-    """An unknown option is taken to have the next word as its value when that looks like one."""
-    following = arguments[index + 1 : index + 2]
-    takes = (
-        bool(following) and not equals and (not following[0].startswith("-") or bool(_NUMBER.fullmatch(following[0])))
-    )
-    values = (attached,) if equals else tuple(following) if takes else ()
-    return Given(written=written, name=name, row=None, values=values, start=index, stop=index + 1 + int(takes))
+def _unknown(
+    arguments: Sequence[str], index: int, written: str, name: str, equals: str, attached: str, many: bool
+) -> Given:
+    """An unknown option has the next word as its value when that looks like one; all, where no other words are taken."""
+    stop = index + 1
+    while stop < len(arguments) and not equals and (many or stop == index + 1):
+        if arguments[stop].startswith("-") and not _NUMBER.fullmatch(arguments[stop]):
+            break
+        stop += 1
+    values = (attached,) if equals else tuple(arguments[index + 1 : stop])
+    return Given(written=written, name=name, row=None, values=values, start=index, stop=stop)
 
 
 def _values(

@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 from fitserve.engines.contract import Engine
-from fitserve.engines.option_lists import header, scanned_versions
+from fitserve.engines.option_lists import SERVER, header, scanned_versions
 from fitserve.engines.registry import engine
 from fitserve.foundation.facts import load_json
 from fitserve.foundation.versions import nearest_not_above, parse_version
@@ -35,13 +35,18 @@ class ReleaseOptions:
     engine: str
     version: str
     style: str
+    abbreviations: bool
+    """Whether an unambiguous prefix of a long name is taken."""
     underscores: bool
     dotted: bool
     glued: Mapping[str, str]
     """Short options whose value is written right behind them (`-O3`), and the option that they stand for."""
     is_complete: bool
+    has_positionals: bool
     rows: Mapping[str, Mapping[str, Any]]
     """Every accepted spelling to its row."""
+    elsewhere: frozenset[str]
+    """Names that other programs of the same project take."""
     lifetimes: Mapping[str, Mapping[str, Any]] = field(repr=False)
 
     def find(self, name: str) -> tuple[Mapping[str, Any] | None, str]:
@@ -51,7 +56,7 @@ class ReleaseOptions:
             spelled = name.replace("_", "-")
         if spelled in self.rows:
             return self.rows[spelled], spelled
-        if self.style == "argparse" and spelled.startswith("--"):
+        if self.abbreviations and spelled.startswith("--"):
             longer = [known for known in self.rows if known.startswith(spelled)]
             kinds = {str(self.rows[known]["name"]) for known in longer}
             if len(kinds) == 1 and len(spelled) > len("--x"):
@@ -113,28 +118,32 @@ def holds(runs: Sequence[Sequence[str]], version: str) -> bool:
 
 
 @lru_cache(maxsize=32)
-def release_options(engine_id: str, version: str) -> ReleaseOptions | None:
-    """Options of an engine at a release; None for an engine whose command line has none (a configuration file)."""
+def release_options(engine_id: str, version: str, program: str = "") -> ReleaseOptions | None:
+    """Options of a program of an engine at a release; None for an engine without an option list."""
     made = engine(engine_id)
     command_line = made.facts.get("command_line")
     listed = scanned_versions(made.package)
     if command_line is None or not listed:
         return None
     standing = _standing(made, version, listed)
-    own = _spellings(made.package, standing)
+    takes = tuple(command_line.get("program_options", {}).get(program, (SERVER,)))
+    every = _spellings(made.package, standing)
+    rows = {name: row for name, row in every.items() if set(row.get("programs", takes)) & set(takes)}
     lifetimes = _lifetimes(made.package)
-    rows = dict(own)
     if version != standing and any("intervals" in row for row in lifetimes.values()):
         rows = _between(made.package, listed, standing, version, lifetimes)
     return ReleaseOptions(
         engine=made.id,
         version=version,
         style=str(command_line.get("style", "argparse")),
+        abbreviations=bool(command_line.get("abbreviations", command_line.get("style", "argparse") == "argparse")),
         underscores=bool(command_line.get("underscores", False)),
         dotted=bool(command_line.get("dotted", False)),
         glued=command_line.get("glued", {}),
+        has_positionals=bool(command_line.get("positional_model", False)),
         is_complete=bool(header(made.package, standing).get("complete", True)),
         rows=rows,
+        elsewhere=frozenset(every) - frozenset(rows),
         lifetimes=lifetimes,
     )
 

@@ -72,7 +72,9 @@ def read_powershell(text: str) -> Script:
 
 def _ps_text(kind: str | None, piece: str) -> str:
     if kind == "single":
-        return piece[1:-1].replace("''", "'")
+        text = piece[1:-1].replace("''", "'")
+        # typographic quotes end a single-quoted text as well, so they are doubled inside
+        return re.sub("([\u2018\u2019\u201a\u201b])\\1", r"\1", text)
     if kind == "double":
         return re.sub(r"`(.)", r"\1", piece[1:-1].replace('""', '"'), flags=re.DOTALL)
     return piece[1:] if kind == "escape" else piece

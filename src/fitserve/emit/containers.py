@@ -120,7 +120,7 @@ def inside(command: LaunchCommand) -> tuple[str, list[str]]:
     """Program and arguments inside the container: listening on all addresses there, files under /models."""
     words = _moved(command, command.argv[1:])
     for index, word in enumerate(words[:-1]):
-        if word == "--host":
+        if word in {"--host", "--hostname"}:
             words[index + 1] = _ALL_ADDRESSES
     return command.entrypoint or command.argv[0], words
 

@@ -203,6 +203,8 @@ class Engine:
     """Keys of JSON options by option: `keys` (name to first and last release, replacement) and `inside` (nested ones)."""
     registries: Callable[[], Mapping[str, Mapping[str, Any]]] | None = None
     """Names that options look up, by list: name to its runs of scanned releases as (first, last)."""
+    default_context_tokens: Callable[[Machine], int] | None = None
+    """Context of a server that is not told one; None: the model's own limit."""
     makes_on_load: frozenset[str] = frozenset()
     """Formats that the engine quantizes to while it loads the original weights."""
     needs_accelerator: bool = False

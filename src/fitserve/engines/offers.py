@@ -50,3 +50,30 @@ def tensor_splits(model: LanguageModel, machine: Machine, pipelines: bool = True
         if size > 1 and pipelines:
             sizes.append((1, size))
     return tuple(sizes) or ((1, 1),)
+
+
+def width_candidates(model: LanguageModel, family: str, widths: Sequence[str]) -> tuple[Candidate, ...]:
+    """Formats of a family that takes any width: the checkpoint's own, published repositories, else `widths` still to be made.
+
+    Nothing for a repository that is quantized another way: its original is what such files are made from.
+    """
+    own = model.checkpoint
+    if own is not None and own.weight_format.split(":")[0] == family:
+        return (Candidate(weight_format=parse_format(own.weight_format)),)
+    if own is not None and model.base_id is not None:
+        return ()
+    published = [
+        Candidate(weight_format=parse_format(name), repository=repository)
+        for repository, name in quantized_repositories(model.id)
+        if name.split(":")[0] == family
+    ]
+    seen = {candidate.weight_format.bits for candidate in published}
+    made = [parse_format(f"{family}:{width}") for width in widths]
+    return (*published, *(Candidate(weight_format=f, needs_quantizing=True) for f in made if f.bits not in seen))
+
+
+def layer_splits(machine: Machine) -> tuple[tuple[int, int], ...]:
+    """(1, n) stands for the layers over n devices: doublings and all of them."""
+    count = max(1, len(machine.devices))
+    sizes = {1 << power for power in range(count.bit_length()) if 1 << power <= count} | {count}
+    return tuple((1, size) for size in sorted(sizes))

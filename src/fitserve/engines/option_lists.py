@@ -11,11 +11,16 @@ from typing import Any
 
 from fitserve.foundation.facts import load_json
 
+SERVER = "server"
+"""The program whose options commands are made of; rows without programs are of it."""
+
 
 @lru_cache(maxsize=64)
 def _names_of(package: str, version: str) -> Mapping[str, Mapping[str, Any]]:
     table: dict[str, Mapping[str, Any]] = {}
     for row in load_json(package, f"options/{version}.json")["rows"]:
+        if SERVER not in row.get("programs", (SERVER,)):
+            continue  # an option of another program of the same project
         for name in [row["name"], *row.get("aliases", ()), *row.get("negations", ()), *row.get("also_accepted", ())]:
             table[name] = row
     return table

@@ -5,7 +5,7 @@ others (Ollama runs llama.cpp) names them in `mirrors`: its folder has a functio
 and gets them from here, so that no folder imports another.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
@@ -22,7 +22,10 @@ class Entry:
     id: str
     folder: str
     names: tuple[str, ...] = ()
-    is_tried: bool = False
+    tried_on: tuple[str, ...] = ()
+    """Vendors of devices on which `plan` tries it unasked; `*` is every machine."""
+    families: tuple[str, ...] = ()
+    """Weight formats that nobody else loads: asking for one asks for this engine."""
     mirrors: tuple[str, ...] = ()
     """Ids of the engines that it runs; a weight format whose engine is not among them is not offered."""
 
@@ -33,11 +36,23 @@ class Entry:
 
 
 ENTRIES: tuple[Entry, ...] = (
-    Entry("vllm", "vllm", ("v-llm",), is_tried=True),
-    Entry("llama.cpp", "llama_cpp", ("llama-server", "llama-cli", "gguf"), is_tried=True),
+    Entry("vllm", "vllm", ("v-llm",), tried_on=("*",)),
+    Entry("sglang", "sglang"),
+    Entry("tensorrt-llm", "tensorrt_llm", ("trtllm", "trt-llm", "tensorrt")),
+    Entry("mlx", "mlx", ("mlx-lm", "mlx_lm"), tried_on=("apple",), families=("mlx",)),
+    Entry("llama.cpp", "llama_cpp", ("llama-server", "llama-cli", "gguf"), tried_on=("*",)),
     Entry("ollama", "ollama", mirrors=("llama.cpp",)),
-    Entry("lmstudio", "lmstudio", ("lm-studio",), mirrors=("llama.cpp",)),
-    Entry("text-generation-webui", "text_generation_webui", ("oobabooga", "textgen", "tgw"), mirrors=("llama.cpp",)),
+    Entry("exllamav3", "exllamav3", ("tabbyapi", "tabby", "exl3", "exllama"), families=("exl3",)),
+    Entry("exllamav2", "exllamav2", ("exl2",), families=("exl2",)),
+    Entry("transformers", "transformers", ("hf", "accelerate")),
+    Entry(
+        "text-generation-webui",
+        "text_generation_webui",
+        ("oobabooga", "textgen", "tgw"),
+        mirrors=("llama.cpp", "exllamav3", "transformers"),
+    ),
+    Entry("lmstudio", "lmstudio", ("lm-studio",), mirrors=("llama.cpp", "mlx")),
+    Entry("tgi", "tgi", ("text-generation-inference",)),
 )
 """The order breaks ties between equal plans."""
 
@@ -67,11 +82,17 @@ def engine(name: str) -> Engine:
     return _load(entry(name))
 
 
-def engines(tried_only: bool = False) -> Iterator[Engine]:
-    """All engines, or those that `plan` tries unasked."""
+def engines() -> Iterator[Engine]:
+    """All engines."""
     for candidate in ENTRIES:
-        if candidate.is_tried or not tried_only:
-            yield _load(candidate)
+        yield _load(candidate)
+
+
+def tried(vendors: Collection[str], family: str | None = None) -> tuple[Engine, ...]:
+    """Engines to try unasked on devices of these vendors; those of a weight format that only they load."""
+    alone = [candidate for candidate in ENTRIES if family in candidate.families]
+    usual = [candidate for candidate in ENTRIES if {"*", *vendors} & set(candidate.tried_on)]
+    return tuple(_load(candidate) for candidate in alone or usual)
 
 
 def rank_of(engine_id: str) -> int:

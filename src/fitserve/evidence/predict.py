@@ -29,7 +29,7 @@ from fitserve.foundation.reasons import Severity, Verdict, verdict_of
 from fitserve.foundation.units import GIB
 from fitserve.hardware.identify import identify
 from fitserve.hardware.types import Host, Machine
-from fitserve.models.formats import parse_format
+from fitserve.models.formats import WeightFormat, parse_format
 from fitserve.plan.world import World
 
 _STAND_IN = "gguf:Q8_0"
@@ -99,13 +99,14 @@ def _layer_memory(given: Mapping[str, Any]) -> Predictions:
     or whose types are not known.
     """
     machine = machine_of(given) or Machine(devices=(), host=Host())
-    engine_options = engine_of(given, "gguf_memory")[0].given_options(given)
-    is_placed = bool(machine.devices) or engine_options.get("gpu-layers", "0") == "0"
+    chosen_engine = engine_of(given, "gguf_memory")[0]
+    asked_layers = chosen_engine.given_options(given).get("gpu-layers", "0")
+    is_placed = bool(machine.devices) or (not chosen_engine.needs_accelerator and asked_layers == "0")
     if not is_placed:
         machine = Machine(devices=(identify(_LARGE).device,), host=Host())
     found = model_of(given)
-    mix = parse_format(str(given.get("weight_format") or found.weight_format or _STAND_IN)).gguf_mix or ""
-    is_typed = bool(given.get("weight_format") or found.weight_format) and (is_stock(mix) or stock_mix(mix) is not None)
+    stated = given.get("weight_format") or found.weight_format
+    is_typed = bool(stated) and _has_known_size(parse_format(str(stated)), is_file=not chosen_engine.needs_accelerator)
     chosen, deployment = deployment_of(
         given if is_typed else {**given, "weight_format": _STAND_IN}, "gguf_memory", machine
     )
@@ -125,6 +126,14 @@ def _layer_memory(given: Mapping[str, Any]) -> Predictions:
         )
         figures["outcome"] = "refused" if blocked else chosen.outcome(budget)
     return figures
+
+
+def _has_known_size(weight_format: WeightFormat, is_file: bool) -> bool:
+    """Whether a name determines the weights: a stock mix of a GGUF file, a width of what other engines load."""
+    mix = weight_format.gguf_mix
+    if mix is None:
+        return not is_file and weight_format.bits is not None
+    return is_stock(mix) or stock_mix(mix) is not None
 
 
 def _file_size(given: Mapping[str, Any]) -> Predictions:

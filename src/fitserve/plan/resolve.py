@@ -1,12 +1,12 @@
 """From a request to what the search takes. All problems of a request are reported at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TypeVar
 
 from fitserve.engines.contract import Engine
-from fitserve.engines.registry import engine, engines
+from fitserve.engines.registry import ENTRIES, engine, tried
 from fitserve.foundation.errors import InputError, Problem
 from fitserve.foundation.reasons import Reason, note
 from fitserve.hardware.types import Machine
@@ -76,10 +76,11 @@ def resolve_hardware(request: HardwareRequest, world: World, model: LanguageMode
     """Machine, workload and engines of a request."""
     problems = _Problems()
     found = problems.attempt(lambda: machine_of(request, world))
-    engines = problems.attempt(lambda: _engines(request))
     work = problems.attempt(lambda: _workload(request, model))
     options = problems.attempt(lambda: _options(request))
     weight_format = problems.attempt(lambda: parse_format(request.format) if request.format else None)
+    vendors = {device.vendor for device in found[0].devices} if found is not None else set()
+    engines = problems.attempt(lambda: _engines(request, vendors, weight_format.family if weight_format else None))
     problems.stop()
     assert found is not None and engines is not None and work is not None and options is not None
     wishes = Wishes(
@@ -94,7 +95,15 @@ def resolve_hardware(request: HardwareRequest, world: World, model: LanguageMode
         for item, version in engines
         if item.is_newer(version)
     ]
-    return Resolved(machine=found[0], workload=work[0], wishes=wishes, notes=(*found[1], *work[1], *newer))
+    others = () if request.engine else (_other_engines(engines),)
+    return Resolved(machine=found[0], workload=work[0], wishes=wishes, notes=(*found[1], *work[1], *newer, *others))
+
+
+def _other_engines(taken: tuple[tuple[Engine, str], ...]) -> Reason:
+    """Which engines were tried, and which only when they are asked for."""
+    names = {item.id for item, _ in taken}
+    others = tuple(candidate.id for candidate in ENTRIES if candidate.id not in names)
+    return note("engines_tried", tried=tuple(item.id for item, _ in taken), others=others)
 
 
 def _weight_format(request: PlanRequest, read: ModelRead | None) -> WeightFormat | None:
@@ -124,11 +133,11 @@ def _weight_format(request: PlanRequest, read: ModelRead | None) -> WeightFormat
     return asked
 
 
-def _engines(request: HardwareRequest) -> tuple[tuple[Engine, str], ...]:
+def _engines(request: HardwareRequest, vendors: Collection[str], family: str | None) -> tuple[tuple[Engine, str], ...]:
     if not request.engine:
         if request.engine_version is not None:
             raise InputError.of("version_without_engine", given=request.engine_version)
-        return tuple((item, item.versions[-1]) for item in engines(tried_only=True))
+        return tuple((item, item.versions[-1]) for item in tried(vendors, family))
     if request.engine_version is not None and len(request.engine) > 1:
         raise InputError.of("version_without_engine", given=request.engine_version)
     chosen = []

@@ -8,7 +8,8 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from fitserve.check.answer import CheckAnswer, Checked, notes_of
+from fitserve.check.answer import CheckAnswer, notes_of
+from fitserve.check.mend import Checked
 from fitserve.check.safety import hidden
 from fitserve.emit.commands import shell_texts
 from fitserve.engines.contract import LaunchCommand

@@ -7,7 +7,7 @@ from fitserve.engines.mirroring import Parents
 from fitserve.engines.ollama.command import command
 from fitserve.engines.ollama.constraints import blockers, kv_formats
 from fitserve.engines.ollama.memory import budget, given_options, translate
-from fitserve.engines.ollama.rules import PACKAGE, RELEASES, facts
+from fitserve.engines.ollama.rules import PACKAGE, RELEASES, default_context_tokens, facts
 from fitserve.engines.option_lists import option_names
 from fitserve.foundation.facts import load_toml
 
@@ -29,6 +29,7 @@ def mirror(parents: Mapping[str, Engine]) -> Engine:
         blockers=lambda deployment: blockers(deployment, behind),
         budget=lambda deployment: budget(deployment, behind),
         command=lambda deployment: command(deployment, behind),
+        default_context_tokens=default_context_tokens,
         kv_formats=lambda deployment: kv_formats(deployment, behind),
         log_figures=behind.log_figures,
         given_options=lambda given: given_options(given, behind),
