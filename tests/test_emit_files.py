@@ -283,8 +283,9 @@ def test_nothing_an_option_holds_gets_out_of_its_argument(value: str) -> None:
     for name in ("run.sh", "run.ps1", "run.bat", "compose.yaml", "k8s.yaml", "Dockerfile", "x.service"):
         files = launch_files(name, _launch(argv=argv))
         plain = launch_files(name, _launch(argv=(*argv[:-1], "x")))
-        count = files[0].text.count("\n")
-        assert count == plain[0].text.count("\n") or name == "run.ps1"
+        # a value like an option gets a line of its own by a continuation, which ends no command
+        counts = [re.sub(r" [\\`]\n", " ", made[0].text).count("\n") for made in (files, plain)]
+        assert counts[0] == counts[1] or name == "run.ps1"
 
 
 def test_out_forms_on_the_command_line(cli: Cli, tmp_path: Path) -> None:
