@@ -97,6 +97,7 @@ FACT_TABLES = [
     ("fitserve.search", "quality_classes.toml"),
     ("fitserve.footprint", "gguf_publishers.toml"),
     ("fitserve.models", "gguf_files.toml"),
+    ("fitserve.emit.clients", "clients.toml"),
 ]
 
 

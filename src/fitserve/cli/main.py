@@ -17,7 +17,7 @@ from fitserve.check.request import CheckRequest
 from fitserve.cli.flags import command_of
 from fitserve.cli.language import language_of
 from fitserve.foundation.errors import FactMissing, InputError, Problem, WorldError
-from fitserve.plan.request import EstimateRequest, FitRequest, PlanRequest, Request
+from fitserve.plan.request import ClientsRequest, EstimateRequest, FitRequest, PlanRequest, Request
 from fitserve.render.texts import LANGUAGES, Texts, texts
 
 YES, NO, BAD_INPUT, WORLD = 0, 1, 2, 3
@@ -29,6 +29,7 @@ _VERBS: dict[str, tuple[str, type[Request] | None, str | None]] = {
     "models": ("catalogues:run_models", None, "search"),
     "gpus": ("catalogues:run_gpus", None, "search"),
     "engines": ("catalogues:run_engines", None, None),
+    "clients": ("clients:run_clients", ClientsRequest, "client"),
     "check": ("check:run_check", CheckRequest, "command"),
     "validate": ("validate:run_validate", None, "files"),
 }

@@ -1,8 +1,12 @@
 """The verbs: each parses its values into a request, makes one call, and hands the answer to the output."""
 
+from collections.abc import Callable
 from typing import Any
 
+from rich.console import RenderableType
+
 from fitserve.cli.output import check_out, write
+from fitserve.emit.of_plan import launch_of
 from fitserve.engines.registry import engine
 from fitserve.foundation.reasons import note
 from fitserve.hardware.types import Machine
@@ -11,7 +15,8 @@ from fitserve.plan.answer import Answer, estimate, fit, plan
 from fitserve.plan.request import EstimateRequest, FitRequest, PlanRequest
 from fitserve.plan.world import ModelRead, World
 from fitserve.render.json_form import answer_form, estimate_form
-from fitserve.render.tables import estimate_view, fit_view, plan_view
+from fitserve.render.plan_markdown import plan_markdown
+from fitserve.render.tables import as_text, estimate_view, fit_view, plan_view
 from fitserve.render.texts import Texts
 
 Values = dict[str, Any]
@@ -57,11 +62,26 @@ def _split(values: Values) -> tuple[Values, bool, str | None]:
     return rest, bool(values.get("json")), values.get("out")
 
 
+def _write(
+    form: Callable[[], Values], view: RenderableType, as_json: bool, out: str | None, answer: Answer, texts: Texts
+) -> None:
+    """Files of a command are those of the best plan."""
+    best = answer.plans[0] if answer.plans else None
+    write(
+        form,
+        view,
+        as_json,
+        out,
+        lambda: plan_markdown(as_text(view), best, texts),
+        lambda folder: None if best is None else launch_of(best, folder),
+    )
+
+
 def run_plan(values: Values, texts: Texts) -> int:
     """`fitserve plan`."""
     fields, as_json, out = _split(values)
     answer = plan(PlanRequest.read(**fields), world())
-    write(lambda: answer_form(answer, texts), plan_view(answer, texts), as_json, out)
+    _write(lambda: answer_form(answer, texts), plan_view(answer, texts), as_json, out, answer, texts)
     return 0 if answer.is_yes else 1
 
 
@@ -69,7 +89,7 @@ def run_estimate(values: Values, texts: Texts) -> int:
     """`fitserve estimate`."""
     fields, as_json, out = _split(values)
     answer = estimate(EstimateRequest.read(**fields), world())
-    write(lambda: estimate_form(answer, texts), estimate_view(answer, texts), as_json, out)
+    _write(lambda: estimate_form(answer, texts), estimate_view(answer, texts), as_json, out, answer, texts)
     return 0 if answer.is_yes else 1
 
 
@@ -78,5 +98,6 @@ def run_fit(values: Values, texts: Texts) -> int:
     fields, as_json, out = _split(values)
     request = FitRequest.read(**fields)
     answer: Answer = fit(request, world())
-    write(lambda: answer_form(answer, texts), fit_view(answer, texts, request.limit or _FIT_ROWS), as_json, out)
+    view = fit_view(answer, texts, request.limit or _FIT_ROWS)
+    _write(lambda: answer_form(answer, texts), view, as_json, out, answer, texts)
     return 0 if answer.is_yes else 1

@@ -1,41 +1,32 @@
-"""All texts of a launch command, and the script files of `--out`."""
+"""All texts of a launch command, for every shell and for containers."""
 
-from collections.abc import Mapping
-
-from fitserve.emit.containers import compose, docker_argv
-from fitserve.emit.shells import bash, cmd, powershell
+from fitserve.emit.containers import compose, docker_run
+from fitserve.emit.scripts import Sequenced, bash_text, cmd_text, powershell_text
 from fitserve.engines.contract import LaunchCommand
 
 
 def shell_texts(command: LaunchCommand, is_native: bool) -> dict[str, str | None]:
-    """Text for each shell; cmd and PowerShell run the container where the engine is not native to Windows."""
-    container = docker_argv(command)
-    on_windows = command.argv if is_native or container is None else container
-    env = command.env if on_windows is command.argv else {}
+    """Text for each shell; cmd and PowerShell run the container where the engine is not native to Windows.
+
+    `cmd` is None for an argument with a line break, which cmd.exe cannot carry.
+    """
+    container, on_windows = docker_run(command), windows_run(command, is_native)
     return {
-        "bash": bash(command.argv, command.env),
-        "powershell": powershell(on_windows, env),
-        "cmd": cmd(on_windows, env),
-        "docker": None if container is None else bash(container, {}),
+        "bash": bash_text(native_run(command)),
+        "powershell": powershell_text(on_windows, is_new=False),
+        "powershell7": powershell_text(on_windows, is_new=True),
+        "cmd": cmd_text(on_windows, is_batch=False),
+        "docker": None if container is None else bash_text(container),
         "compose": compose(command),
     }
 
 
-SCRIPTS: Mapping[str, str] = {
-    ".sh": "bash",
-    ".ps1": "powershell",
-    ".bat": "cmd",
-    ".cmd": "cmd",
-    ".yaml": "compose",
-    ".yml": "compose",
-}
+def native_run(command: LaunchCommand) -> Sequenced:
+    """The command as it is."""
+    return Sequenced(argv=command.argv, env=command.env, then=command.then, port=command.port)
 
 
-def script(ending: str, text: str) -> str:
-    """The content of a script file with this ending."""
-    if ending == ".sh":
-        return f"#!/usr/bin/env bash\nset -euo pipefail\n{text}\n"
-    if ending in {".bat", ".cmd"}:
-        # code page 65001 is UTF-8; in a batch file a percent sign is doubled instead of escaped
-        return "@echo off\r\nchcp 65001 >nul\r\n" + text.replace("^%", "%%").replace("\n", "\r\n") + "\r\n"
-    return text if text.endswith("\n") else text + "\n"
+def windows_run(command: LaunchCommand, is_native: bool) -> Sequenced:
+    """The command as Windows runs it: in a container where the engine is not native and has an image."""
+    container = None if is_native else docker_run(command, is_windows=True)
+    return container or native_run(command)

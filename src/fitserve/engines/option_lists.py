@@ -13,6 +13,7 @@ from fitserve.foundation.facts import load_json
 
 SERVER = "server"
 """The program whose options commands are made of; rows without programs are of it."""
+_LAST_PORT = 65535
 _OFF = {"off", "false", "no", "0"}
 
 
@@ -62,3 +63,9 @@ def switch_words(row: Mapping[str, Any], spelling: str, value: str) -> tuple[str
     if spelling in negations:
         return (row["name"],)
     return tuple(negations[:1])
+
+
+def port_of(options: Mapping[str, str], default: int) -> int:
+    """The port that a server listens on: that of its options, where it is one."""
+    text = options.get("port", "")
+    return int(text) if text.isascii() and text.isdigit() and 1 <= int(text) <= _LAST_PORT else default

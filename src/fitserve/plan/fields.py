@@ -1,5 +1,6 @@
 """Types of request fields: text as people type it to values, with an error code where it cannot be."""
 
+import re
 import unicodedata
 from typing import Annotated, Any
 
@@ -11,6 +12,11 @@ from fitserve.foundation.units import parse_bytes, parse_tokens
 _MOST_TOKENS = 2**31
 _MOST_BYTES = 2**60
 _MOST_COUNT = 2**20
+_LAST_PORT = 65535
+_ADDRESS = re.compile(
+    r"https?://([A-Za-z0-9][A-Za-z0-9.\-]*|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?(/[A-Za-z0-9.\-_~/]*)?"
+)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def _wrong(code: str, value: object, **context: Any) -> PydanticCustomError:
@@ -66,6 +72,21 @@ def _text(value: object) -> str:
     return value
 
 
+def _address(value: object) -> str:
+    """The http(s) address of a server, without `/v1` and slashes at its end."""
+    found = _ADDRESS.fullmatch(str(value).strip())
+    if found is None or (found["port"] and not 1 <= int(found["port"]) <= _LAST_PORT):
+        raise _wrong("url_wrong", value)
+    return found[0].rstrip("/").removesuffix("/v1").rstrip("/")
+
+
+def _variable(value: object) -> str:
+    """The name of an environment variable."""
+    if not isinstance(value, str) or not _VARIABLE.fullmatch(value):
+        raise _wrong("variable_wrong", value)
+    return value
+
+
 def _several(value: object) -> object:
     """One text stands for a list of one."""
     return (value,) if isinstance(value, str) else value
@@ -76,4 +97,6 @@ Bytes = Annotated[int, BeforeValidator(_bytes)]
 Count = Annotated[int, BeforeValidator(_count)]
 Offload = Annotated[str | int, BeforeValidator(_offload)]
 Text = Annotated[str, BeforeValidator(_text)]
+Address = Annotated[str, BeforeValidator(_address)]
+Variable = Annotated[str, BeforeValidator(_variable)]
 Texts = Annotated[tuple[Text, ...], BeforeValidator(_several)]

@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fitserve.foundation.errors import InputError, Problem
-from fitserve.plan.fields import Bytes, Count, Offload, Text, Texts, Tokens
+from fitserve.plan.fields import Address, Bytes, Count, Offload, Text, Texts, Tokens, Variable
 
 Use = Literal["chat", "coding", "agent", "rag", "batch"]
 System = Literal["linux", "windows", "macos"]
@@ -84,3 +84,13 @@ class PlanRequest(HardwareRequest):
 
 class EstimateRequest(PlanRequest):
     """One fully fixed deployment; what is not given takes a stated default."""
+
+
+class ClientsRequest(Request):
+    """A served model; the context is the one that the server was started with."""
+
+    url: Address | None = None
+    model: Text | None = None
+    context: Tokens | None = None
+    api_key_env: Variable | None = None
+    engine: Text | None = None

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from fitserve.emit.commands import shell_texts
+from fitserve.emit.of_plan import served_of
+from fitserve.emit.steps import Served, steps
 from fitserve.engines.contract import LaunchCommand, MemoryBudget
 from fitserve.engines.registry import engine
 from fitserve.foundation.intervals import Interval
@@ -109,10 +111,32 @@ def command_form(command: LaunchCommand, is_native: bool) -> dict[str, Any]:
         "argv": list(command.argv),
         "env": dict(command.env),
         "files": [{"path": file.path, "text": file.text} for file in command.files],
+        "then": [list(step) for step in command.then],
         "image": command.image,
+        "port": command.port,
         "needs_token": command.needs_token,
         "shells": shell_texts(command, is_native),
     }
+
+
+def steps_form(served: Served, texts: Texts) -> dict[str, Any]:
+    """Keys of the command of a plan: the model's name in requests, and the steps before and after the start."""
+    form: dict[str, Any] = {"served_name": served.name}
+    for name, step in steps(served).items():
+        form[name] = None if step is None else {"argv": list(step.argv), "shells": dict(step.shells)}
+    if form["download"] is not None and served.is_gated:
+        form["download"] |= {"licence_url": licence_url(served), "text": gated_text(served, texts)}
+    return form
+
+
+def licence_url(served: Served) -> str:
+    """The page where the licence of a gated repository is accepted."""
+    return f"https://huggingface.co/{served.repository}"
+
+
+def gated_text(served: Served, texts: Texts) -> str:
+    """What has to be done before a gated repository can be downloaded."""
+    return texts.label("gated_download", url=licence_url(served))
 
 
 def deployment_form(item: Evaluated) -> dict[str, Any]:
@@ -162,7 +186,9 @@ def plan_form(item: Evaluated, texts: Texts) -> dict[str, Any]:
         "speed": None,
         "quality": quality_form(item),
         "cost": None,
-        "command": None if command is None else command_form(command, native),
+        "command": None
+        if command is None
+        else command_form(command, native) | steps_form(served_of(item, command), texts),
         "basis": [{"kind": basis.kind, "ref": basis.ref} for basis in dict.fromkeys(bases)],
     }
 

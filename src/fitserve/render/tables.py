@@ -9,12 +9,14 @@ from rich.table import Table
 from rich.text import Text
 
 from fitserve.emit.commands import shell_texts
-from fitserve.engines.contract import DeviceBudget, LaunchFile, MemoryBudget, MemoryItem
+from fitserve.emit.of_plan import served_of
+from fitserve.emit.steps import steps
+from fitserve.engines.contract import DeviceBudget, MemoryBudget, MemoryItem
 from fitserve.engines.registry import engine
 from fitserve.foundation.reasons import Reason, Severity, Verdict
 from fitserve.plan.answer import Answer, launch_command
 from fitserve.render.human import bytes_text, count_text, params_text
-from fitserve.render.json_form import fix_text, parallel_text
+from fitserve.render.json_form import fix_text, gated_text, parallel_text
 from fitserve.render.layout import Rows, headings_of, indented
 from fitserve.render.texts import Texts, value_text
 from fitserve.search.evaluate import Evaluated, quality_class, quality_classes
@@ -179,22 +181,23 @@ def _command(item: Evaluated, texts: Texts) -> list[RenderableType]:
     system = item.deployment.machine.host.os
     shell = "powershell" if system == "windows" else "bash"
     text = shell_texts(command, system in engine(item.deployment.engine).native_os)[shell] or ""
-    return [
-        Text(texts.label("command", shell=shell), style="bold"),
-        # no padding: blanks after a line's backslash would break the command when it is copied
-        *(Text(f"  {line}", no_wrap=True, overflow="ignore") for line in text.splitlines()),
-        *(line for file in command.files for line in _file(file, texts)),
-        indented(texts.label("others"), style="dim", indent=2),
-        Text(""),
-    ]
+    served = served_of(item, command)
+    after = steps(served)
+    parts: list[RenderableType] = []
+    if after["download"] is not None and served.is_gated:
+        parts.append(indented(f"! {gated_text(served, texts)}", indent=2))
+    for file in command.files:
+        parts += [Text(texts.label("file", path=file.path), style="bold"), *_verbatim(file.text)]
+    parts += [Text(texts.label("command", shell=shell), style="bold"), *_verbatim(text)]
+    test = after["smoke_test"]
+    if test is not None:
+        parts += [Text(texts.label("then_test"), style="bold"), *_verbatim(test.shells[shell] or "")]
+    return [*parts, indented(texts.label("others"), style="dim", indent=2), Text("")]
 
 
-def _file(file: LaunchFile, texts: Texts) -> list[RenderableType]:
-    """A file that the command reads, to be copied as it is."""
-    return [
-        Text(texts.label("file", path=file.path), style="bold"),
-        *(Text(f"  {line}", no_wrap=True, overflow="ignore") for line in file.text.splitlines()),
-    ]
+def _verbatim(text: str) -> list[RenderableType]:
+    """Lines to copy. No padding: blanks after a line's backslash would break the command."""
+    return [Text(f"  {line}", no_wrap=True, overflow="ignore") for line in text.splitlines()]
 
 
 def _budget(budget: MemoryBudget, texts: Texts) -> Table:

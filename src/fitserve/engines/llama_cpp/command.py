@@ -3,7 +3,7 @@
 from fitserve.engines.contract import Deployment, LaunchCommand
 from fitserve.engines.llama_cpp.memory import lay_out
 from fitserve.engines.llama_cpp.rules import PACKAGE, build_number, facts, feature, options_version
-from fitserve.engines.option_lists import option_names, option_row, switch_words
+from fitserve.engines.option_lists import option_names, option_row, port_of, switch_words
 from fitserve.foundation.errors import FactMissing
 
 _FLASH_TAKES_VALUE_FROM = 6325  # -fa needs on, off or auto; between b4747 and v0.5.0 the change is not dated exactly
@@ -29,7 +29,7 @@ def command(deployment: Deployment) -> LaunchCommand:
     argv += _given(deployment)
     return LaunchCommand(
         argv=tuple(argv), image=_image(deployment), entrypoint="/app/llama-server", device_vendor=_vendor(deployment),
-        model_file=file_name(deployment), port=facts()["identity"]["default_port"],
+        model_file=file_name(deployment), port=port_of(deployment.options, facts()["identity"]["default_port"]),
     )  # fmt: skip
 
 

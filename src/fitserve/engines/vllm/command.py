@@ -1,7 +1,7 @@
 """The `vllm serve` command of a deployment: only options that the release knows, only those that differ from its defaults."""
 
 from fitserve.engines.contract import Deployment, LaunchCommand
-from fitserve.engines.option_lists import option_names, option_row, switch_words
+from fitserve.engines.option_lists import option_names, option_row, port_of, switch_words
 from fitserve.engines.vllm.constraints import needs_float16
 from fitserve.engines.vllm.memory import budget
 from fitserve.engines.vllm.rules import PACKAGE, at_least, default_utilization, facts, feature, options_version
@@ -37,7 +37,7 @@ def command(deployment: Deployment) -> LaunchCommand:
         device_vendor=vendor,
         model_file=repository if deployment.model.is_local else None,
         cache_folder="/root/.cache/huggingface",
-        port=identity["default_port"],
+        port=port_of(deployment.options, identity["default_port"]),
         needs_token=bool(rows().get(repository, {}).get("gated")),
     )
 
