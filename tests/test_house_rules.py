@@ -88,7 +88,7 @@ def test_every_failure_signature_matches_its_own_sample_and_no_other(engine_id: 
 
 @pytest.mark.parametrize("engine", list(engines()), ids=lambda e: e.id)
 def test_the_status_of_an_engine_is_stated(engine: Any) -> None:
-    assert {"memory", "options", "speed"} <= set(engine.status)
+    assert {"memory", "options", "speed", "proof"} <= set(engine.status)
     for part in engine.status.values():
         assert part["state"] in {"done", "partial", "todo"} and part["en"] and re.search("[가-힣]", part["ko"])
 

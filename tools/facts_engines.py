@@ -1,6 +1,7 @@
 """Engine facts: option lists, architectures, quantisation methods and memory rules of vLLM, llama.cpp and Ollama."""
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ HEADER_FIELDS = (
 NOT_OF_THE_SERVER = {"v0.5.0": {"--binary-file", "--file", "--prompt", "-bf", "-f", "-p"}}
 
 LLAMA_PROGRAMS = ("server", "cli", "main", "completion", "perplexity")
+OLLAMA_FLAGS = Path(__file__).parent / "ollama_flags.toml"
 TABBYAPI = Path(__file__).parents[1] / "src/fitserve/engines/exllamav3/options/1.6.5.json"
 
 
@@ -67,7 +69,23 @@ def _ollama_options(path: Path) -> dict[str, Any]:
         for row in source["rows"]
     ]
     header = {key: source[key] for key in ("engine", "version", "checked")}
-    return {**header, "source": source["rows"][0]["source"], "rows": rows}
+    flags = tomllib.loads(OLLAMA_FLAGS.read_text())
+    places = f"{source['rows'][0]['source']}; {flags['source']}"
+    return {**header, "source": places, "rows": [*rows, *_ollama_flags(flags["programs"])]}
+
+
+def _ollama_flags(programs: dict[str, dict[str, list[str]]]) -> list[dict[str, Any]]:
+    """One row an option, with the subcommands that take it."""
+    rows: dict[str, dict[str, Any]] = {}
+    for program, kinds in programs.items():
+        for kind, arity in (("values", 1), ("optional", "0 or 1"), ("switches", 0)):
+            for text in kinds.get(kind, []):
+                name, _, short = text.partition("|")
+                row = rows.setdefault(
+                    name, {"name": name, "aliases": [short] if short else [], "kind": "flag", "arity": arity}
+                )
+                row.setdefault("programs", []).append(program)
+    return [{key: value for key, value in row.items() if value != []} for row in rows.values()]
 
 
 def _tabbyapi_differences(facts: Path) -> list[str]:

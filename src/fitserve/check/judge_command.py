@@ -71,13 +71,12 @@ def judge_model(
     """What the engine says of the model and the machine."""
     stated = setting.request.model
     written = model_text(made, parsed)
-    if written is None and stated is None:
-        return Judgement()  # a server that gets its model later
-    found = find_model(written or "", setting.world.read_model, stated)
+    if written is None:
+        return Judgement()  # a server that gets its model later, or from a file
+    found = find_model(written, setting.world.read_model, stated)
     if found is None:
         return Judgement(findings=(unread_model(call, written),))
-    shown = written or found.model.id
-    seen, refused = _reading(made, release, parsed, call, found, shown, setting.machine)
+    seen, refused = _reading(made, release, parsed, call, found, written, setting.machine)
     if seen is None:
         return Judgement(findings=tuple(refused))
     findings = (*refused, *format_findings(made, call, seen), *verdict_findings(made, call, seen, parsed))

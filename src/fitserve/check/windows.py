@@ -21,6 +21,7 @@ _PS_TOKEN = re.compile(
 _CONTINUED = re.compile(r"`[ \t]*\r?\n")
 _CARET = re.compile(r"\^[ \t]*\r?\n[ \t]*")
 _SET = re.compile(r'set\s+"?([A-Za-z_]\w*)=([^"]*)"?\s*$', re.IGNORECASE)
+_STARTED = re.compile(r'start\s+"[^"]*"(\s+/\w+)*\s+', re.IGNORECASE)  # `start "title" /b program`
 _CMD_COMMENT = re.compile(r"(@?rem\b|::)", re.IGNORECASE)
 
 
@@ -117,7 +118,7 @@ def read_cmd(text: str) -> Script:
 
 
 def _cmd_statement(text: str, line: int) -> Statement:
-    words = mslex.split(text.strip(), like_cmd=False, check=False)
+    words = mslex.split(_STARTED.sub("", text.strip()), like_cmd=False, check=False)
     while words and words[0].lower() in {"call", "start"}:
-        words = words[2:] if words[0].lower() == "start" and words[1:2] == [""] else words[1:]
+        words = words[1:]
     return Statement(words=tuple(Word(word, line) for word in words))
