@@ -68,6 +68,7 @@ FINDINGS = [
     ("llama-server -m x.gguf \\ \n -ngl 80", {}, "space_after_continuation", "\\"),
     ("llama-cli -m x.gguf --port 1", {}, "option_of_other_program", "--port"),
     ("./build/bin/main -m x.gguf", {}, "program_renamed", "./build/bin/main"),
+    ("vllm serve a/b --enable-prefix-caching true", {}, "word_unexpected", "true"),
     ("llama-server -m 'x.gguf", {}, "quote_unclosed", "'"),
     ("llama-server \u2013m x.gguf", {}, "typographic_characters", "\u2013m"),
     ("docker run -p 8000:8000 vllm/vllm-openai:v0.11.0 --model Qwen/Qwen3-8B", {}, "container_without_gpu", "--gpus"),

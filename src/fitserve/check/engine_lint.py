@@ -30,6 +30,26 @@ def option_findings(
             yield from _values(made, call, given, parsed, release)
 
 
+def extra_words(made: Engine, call: Invocation, parsed: ParsedOptions) -> Iterator[Finding]:
+    """Words that belong to no option and that the program does not take: a value after a switch, mostly."""
+    most = made.facts["command_line"].get("most_positionals")
+    if most is None:
+        return
+    for index, word in parsed.positionals[most:]:
+        at = call.start + index
+        before = next((given.written for given in parsed.options if given.stop == index), None)
+        reason = not_supported(
+            "word_unexpected",
+            engine=made.id,
+            option=before or word,
+            what=word,
+            line=call.line_of(at),
+            before=before,
+            word=word,
+        )
+        yield Finding(reason=reason, edits=(Edit(at, at + 1, ()),))
+
+
 def _at(call: Invocation, given: Given) -> tuple[int, int]:
     """Word range of an option in the statement."""
     return call.start + given.start, call.start + given.stop

@@ -13,7 +13,7 @@ from fitserve.check.deployments import (
     unread_model,
     verdict_findings,
 )
-from fitserve.check.engine_lint import option_findings
+from fitserve.check.engine_lint import extra_words, option_findings
 from fitserve.check.options import Given, ParsedOptions, parse
 from fitserve.check.programs import Invocation, base_name
 from fitserve.check.releases import ReleaseOptions, release_options
@@ -58,6 +58,7 @@ def judge_command(made: Engine, version: str, call: Invocation, setting: Setting
     findings = (
         *_entry(made, call),
         *option_findings(made, call, parsed, release),
+        *extra_words(made, call, parsed),
         *safety_findings(made, call, parsed),
         *environment_findings(made, call, release),
     )

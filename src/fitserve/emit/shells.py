@@ -138,5 +138,6 @@ def folded(words: Sequence[str], joint: str) -> str:
     text = ""
     for index, word in enumerate(words):
         is_option = word.startswith("-") and not re.fullmatch(r"-?\d+(\.\d+)?", word)
+        is_option = is_option and not (index == 1 and word == "-m")  # `python -m module` is one program
         text += (joint if is_option else " ") + word if index else word
     return text

@@ -75,7 +75,18 @@ def corrected_command(answer: CheckAnswer) -> tuple[LaunchCommand, bool] | None:
         return None
     argv = tuple(hidden(word) for word in words)
     env = {name: hidden(value) for name, value in main.call.statement.env.items()}
-    return LaunchCommand(argv=argv, env=env), True
+    return _with_container(main, LaunchCommand(argv=argv, env=env), answer.request.os)
+
+
+def _with_container(main: Checked, bare: LaunchCommand, os_name: str | None) -> tuple[LaunchCommand, bool]:
+    """The command with the image that runs it, where it is the plain command of an engine on a known machine."""
+    made, judged = main.call.engine, main.evaluated
+    if made is None or main.call.container is not None or judged is None or not judged.fits:
+        return bare, True
+    usual = launch_command(judged)
+    if usual is None:
+        return bare, True
+    return replace(usual, argv=bare.argv, env=bare.env, then=(), files=()), os_name is None or os_name in made.native_os
 
 
 _SYNTAX = ("comment_after", "space_after", "continuation_not", "quote_", "heredoc_")

@@ -190,6 +190,10 @@ def plan_form(item: Evaluated, texts: Texts) -> dict[str, Any]:
         if command is None
         else command_form(command, native) | steps_form(served_of(item, command), texts),
         "basis": [{"kind": basis.kind, "ref": basis.ref} for basis in dict.fromkeys(bases)],
+        "status": {
+            name: {"state": part["state"], "text": part[texts.language]}
+            for name, part in engine(deployment.engine).status.items()
+        },
     }
 
 

@@ -170,6 +170,10 @@ def _details(item: Evaluated, texts: Texts, heading: str) -> list[RenderableType
         interval = texts.label("interval", low_bytes=total.low, high_bytes=total.high)
         parts += [Text(title, style="bold"), _budget(budget, texts)]
         parts += [indented(_cache(item, budget, texts), indent=2), indented(interval, style="dim", indent=2)]
+        calibration = engine(deployment.engine).status["memory"]
+        if calibration["state"] == "todo":
+            text = texts.label("not_calibrated", engine=deployment.engine, text=calibration[texts.language])
+            parts.append(indented(f"! {text}", indent=2))
     parts += [indented(f"{_mark(reason)} {texts.reason(reason)}", indent=2) for reason in item.reasons]
     return parts + _command(item, texts)
 
