@@ -63,6 +63,7 @@ class TypedTensor:
     type: str
     bytes_each: int
     layers: tuple[int, ...]
+    shape: tuple[int, ...] = ()
 
     @property
     def total_bytes(self) -> int:
@@ -280,7 +281,9 @@ def is_gguf_file(model: LanguageModel) -> bool:
 def _stored(group: TensorGroup) -> TypedTensor:
     if group.stored_type is None or group.stored_bytes is None:
         raise FactMissing(f"the stored type of {group.role}", "the header of the GGUF file")
-    return TypedTensor(role=group.role, type=group.stored_type, bytes_each=group.stored_bytes, layers=group.layers)
+    return TypedTensor(
+        role=group.role, type=group.stored_type, bytes_each=group.stored_bytes, layers=group.layers, shape=group.shape
+    )
 
 
 def _typed(group: TensorGroup, mix: str, facts: MixFacts, imatrix: bool) -> Iterator[TypedTensor]:
@@ -288,7 +291,11 @@ def _typed(group: TensorGroup, mix: str, facts: MixFacts, imatrix: bool) -> Iter
         kind = unquantized_type(group)
         kind = kind if kind != "F16" or mix not in {"F32", "BF16"} else mix
         yield TypedTensor(
-            role=group.role, type=kind, bytes_each=type_bytes(kind, group.elements_each), layers=group.layers
+            role=group.role,
+            type=kind,
+            bytes_each=type_bytes(kind, group.elements_each),
+            layers=group.layers,
+            shape=group.shape,
         )
         return
     by_type: dict[str, list[int]] = {}
@@ -298,7 +305,13 @@ def _typed(group: TensorGroup, mix: str, facts: MixFacts, imatrix: bool) -> Iter
         ).append(layer)
     for kind, layers in by_type.items():
         where = () if layers == [-1] else tuple(layers)
-        yield TypedTensor(role=group.role, type=kind, bytes_each=type_bytes(kind, group.elements_each), layers=where)
+        yield TypedTensor(
+            role=group.role,
+            type=kind,
+            bytes_each=type_bytes(kind, group.elements_each),
+            layers=where,
+            shape=group.shape,
+        )
 
 
 def _position(group: TensorGroup, mix: str, facts: MixFacts, layer: int) -> int:

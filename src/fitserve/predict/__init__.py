@@ -1,0 +1,1 @@
+"""Speed, quality and cost of a deployment."""
