@@ -23,7 +23,9 @@ _SHELLS = {"", "bash", "sh", "shell", "console", "zsh", "powershell", "ps1", "pw
 _POWERSHELL = re.compile(
     r"`[ \t]*$|^\s*\$env:\w+\s*=|^\s*&\s+['\"]|^\s*(Invoke-|Start-Process)", re.MULTILINE | re.IGNORECASE
 )
-_CMD = re.compile(r"^\s*@?echo off\b|\^[ \t]*$|^\s*(rem\b|::)|^\s*set\s+\"?\w+=|%\w+%", re.MULTILINE | re.IGNORECASE)
+_CMD = re.compile(
+    r"^\s*@?echo off\b|\^[ \t]*$|^\s*(rem\b|::)|^\s*set\s+\"?\w+=|%\w+%|\^[\"&|<>^]", re.MULTILINE | re.IGNORECASE
+)
 _SYSTEMD = re.compile(r"^\[Service\]\s*$", re.MULTILINE)
 _PROMPT = re.compile(r"^(\$|>|PS [A-Z]:[^>\n]*>|[A-Z]:\\[^>\n]*>)[ \t]+(?=\S)", re.MULTILINE)
 _BASH_CONTINUED = re.compile(r"\\[ \t]*(#[^\n]*)?$", re.MULTILINE)

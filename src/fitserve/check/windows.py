@@ -118,7 +118,7 @@ def read_cmd(text: str) -> Script:
 
 
 def _cmd_statement(text: str, line: int) -> Statement:
-    words = mslex.split(_STARTED.sub("", text.strip()), like_cmd=False, check=False)
+    words = mslex.split(_STARTED.sub("", text.strip()), like_cmd=True, check=False)
     while words and words[0].lower() in {"call", "start"}:
         words = words[1:]
     return Statement(words=tuple(Word(word, line) for word in words))
