@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fitserve.foundation.intervals import Interval, add_independent
+from fitserve.foundation.paths import split_path
 from fitserve.foundation.reasons import Verdict, does_not_fit, not_supported, note, unknown, verdict_of
 from fitserve.foundation.units import GIB, ceil_div, parse_bytes, parse_tokens, round_up
 from fitserve.foundation.versions import in_range, nearest_not_above, rows_for_version
@@ -75,3 +76,18 @@ def test_verdicts() -> None:
     assert verdict_of((note("a"),)) is Verdict.FITS
     assert verdict_of((unknown("a"), does_not_fit("b"))) is Verdict.DOES_NOT_FIT
     assert verdict_of((unknown("a"), does_not_fit("b"), not_supported("c"))) is Verdict.NOT_SUPPORTED
+
+
+@pytest.mark.parametrize(
+    ("path", "folder", "name"),
+    [
+        ("/a/b c/", "/a", "b c"),
+        ("/a\\b", "/", "a\\b"),
+        ("model.gguf", "", "model.gguf"),
+        ("./한글/x", "./한글", "x"),
+        (r"C:\models\x.gguf", r"C:\models", "x.gguf"),
+        (r".\models\x", r".\models", "x"),
+    ],
+)
+def test_paths_are_split_as_their_system_does(path: str, folder: str, name: str) -> None:
+    assert split_path(path) == (folder, name)

@@ -6,7 +6,6 @@ import io
 import json
 import re
 from ipaddress import IPv4Address
-from pathlib import PurePath
 from typing import Any
 
 from fitserve.emit.scripts import Sequenced
@@ -14,6 +13,7 @@ from fitserve.emit.shells import bash_line
 from fitserve.emit.yaml_text import yaml_text
 from fitserve.engines.contract import LaunchCommand, LaunchFile
 from fitserve.foundation.errors import InputError
+from fitserve.foundation.paths import is_windows_path, split_path
 
 MODELS = "/models"
 _CONFIG = "/config"
@@ -148,14 +148,16 @@ def _folder(command: LaunchCommand) -> str | None:
     """The host's folder of the model file; None without one."""
     if command.model_file is None:
         return None
-    folder, _, _ = command.model_file.replace("\\", "/").rpartition("/")
+    folder, _ = split_path(command.model_file)
+    if is_windows_path(command.model_file):
+        folder = folder.replace("\\", "/")
     if command.model_file.startswith("/") or _DRIVE.match(command.model_file):
         return folder or "/"
     return f"./{folder.removeprefix('.').removeprefix('/')}"
 
 
 def _file_name(path: str) -> str:
-    return PurePath(re.sub(r"[\\/]+$", "", path).replace("\\", "/")).name
+    return split_path(path)[1]
 
 
 def _mounts(command: LaunchCommand) -> list[tuple[str, str, bool]]:
@@ -173,7 +175,7 @@ def _mounts(command: LaunchCommand) -> list[tuple[str, str, bool]]:
 
 def volume_name(folder: str) -> str:
     """Name of the volume for a folder of downloads: engines that share a kind of cache share the volume."""
-    return re.sub(r"[^a-z0-9]", "", PurePath(folder).name.lower()) or "cache"
+    return re.sub(r"[^a-z0-9]", "", split_path(folder)[1].lower()) or "cache"
 
 
 def _mount(source: str, target: str, is_fixed: bool, is_windows: bool) -> list[str]:

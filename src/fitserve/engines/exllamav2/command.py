@@ -1,6 +1,5 @@
 """TabbyAPI's start with ExLlamaV2: `python main.py` in its checkout, and the config.yml that it reads."""
 
-from pathlib import PurePath
 from typing import Any
 
 from fitserve.engines.config_file import yaml_text
@@ -10,6 +9,7 @@ from fitserve.engines.exllamav2.rules import PACKAGE, facts, options_version
 from fitserve.engines.exllamav2.settings import ServerSettings, resolve
 from fitserve.engines.option_lists import option_row
 from fitserve.foundation.errors import FactMissing
+from fitserve.foundation.paths import split_path
 from fitserve.models.catalog.lookup import rows
 
 CONFIG = "config.yml"
@@ -68,8 +68,8 @@ def model_folder(deployment: Deployment) -> tuple[str, str]:
     """(folder of models, name of this one in it): where a local model lies, else models/ and the repository's last part."""
     model = deployment.model
     if model.is_local:
-        path = PurePath(model.id.replace("\\", "/").rstrip("/"))
-        return str(path.parent), path.name
+        folder, name = split_path(model.id)
+        return folder or ".", name
     if deployment.repository is not None or not deployment.weight_format.is_quantized or model.base_id is not None:
         return "models", (deployment.repository or model.id).split("/")[-1]
     return "models", f"{model.id.split('/')[-1]}-{deployment.weight_format.name.replace(':', '-')}"
