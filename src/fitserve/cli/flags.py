@@ -19,8 +19,10 @@ def command_of(
     """A function whose signature has a flag per field of `request`, then --lang, --json and --out; values arrive as text."""
     parameters = []
     fields: dict[str, FieldInfo] = dict(request.model_fields) if request is not None else {}
-    if positional is not None and positional not in fields:
+    is_list = positional is not None and (positional not in fields or _is_many(fields[positional]))
+    if positional is not None and is_list:
         parameters.append(_list_argument(positional, texts))
+        fields.pop(positional, None)
     for name, field in sorted(fields.items(), key=lambda item: item[0] != positional):
         parameters.append(_parameter(name, field, texts, name == positional))
     for name in _ALWAYS:
@@ -31,8 +33,6 @@ def command_of(
             "json", Annotated[bool, Parameter(help=texts.text("help", "json"), negative="", show_default=False)], False
         )
     )
-
-    is_list = positional is not None and positional not in fields
 
     def call(*values: Any, **named: Any) -> int:
         given = {positional: list(values)} if is_list else dict(zip([positional], values, strict=False))
@@ -52,11 +52,14 @@ def _list_argument(name: str, texts: Texts) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.VAR_POSITIONAL, annotation=annotation)
 
 
+def _is_many(field: FieldInfo) -> bool:
+    return "tuple" in str(field.annotation)
+
+
 def _parameter(name: str, field: FieldInfo, texts: Texts, is_positional: bool) -> inspect.Parameter:
     help_text = texts.text("help", name)
     if is_positional:
         annotation = Annotated[str, Parameter(help=help_text, show_default=False)]
         return inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY, annotation=annotation)
-    many = "tuple" in str(field.annotation)
-    kind = list[str] | None if many else str | None
+    kind = list[str] | None if _is_many(field) else str | None
     return _keyword(name, Annotated[kind, Parameter(help=help_text, negative="", show_default=False)], None)

@@ -17,6 +17,7 @@ from fitserve.check.request import CheckRequest
 from fitserve.cli.flags import command_of
 from fitserve.cli.language import language_of
 from fitserve.foundation.errors import FactMissing, InputError, Problem, WorldError
+from fitserve.plan.compare import CompareRequest
 from fitserve.plan.request import ClientsRequest, EstimateRequest, FitRequest, PlanRequest, Request
 from fitserve.render.texts import LANGUAGES, Texts, texts
 
@@ -30,6 +31,7 @@ _VERBS: dict[str, tuple[str, type[Request] | None, str | None]] = {
     "gpus": ("catalogues:run_gpus", None, "search"),
     "engines": ("catalogues:run_engines", None, None),
     "clients": ("clients:run_clients", ClientsRequest, "client"),
+    "compare": ("verbs:run_compare", CompareRequest, "variants"),
     "check": ("check:run_check", CheckRequest, "command"),
     "validate": ("validate:run_validate", None, "files"),
 }

@@ -12,8 +12,10 @@ from fitserve.foundation.reasons import note
 from fitserve.hardware.types import Machine
 from fitserve.models.readers.reference import read_reference
 from fitserve.plan.answer import Answer, estimate, fit, plan
+from fitserve.plan.compare import CompareRequest, compare
 from fitserve.plan.request import EstimateRequest, FitRequest, PlanRequest
 from fitserve.plan.world import ModelRead, World
+from fitserve.render.comparison import comparison_form, comparison_view
 from fitserve.render.json_form import answer_form, estimate_form
 from fitserve.render.plan_markdown import plan_markdown
 from fitserve.render.tables import as_text, estimate_view, fit_view, plan_view
@@ -90,6 +92,15 @@ def run_estimate(values: Values, texts: Texts) -> int:
     fields, as_json, out = _split(values)
     answer = estimate(EstimateRequest.read(**fields), world())
     _write(lambda: estimate_form(answer, texts), estimate_view(answer, texts), as_json, out, answer, texts)
+    return 0 if answer.is_yes else 1
+
+
+def run_compare(values: Values, texts: Texts) -> int:
+    """`fitserve compare`."""
+    fields, as_json, out = _split(values)
+    fields["variants"] = tuple(fields.get("variants") or ())
+    answer = compare(CompareRequest.read(**fields), world())
+    write(lambda: comparison_form(answer, texts), comparison_view(answer, texts), as_json, out)
     return 0 if answer.is_yes else 1
 
 

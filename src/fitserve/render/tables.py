@@ -85,7 +85,7 @@ def _fit_row(item: Evaluated, texts: Texts) -> tuple[str, ...]:
         params_text(deployment.model.params()),
         value_text("engine", deployment.engine),
         deployment.weight_format.name,
-        _quality(item, texts),
+        quality_text(item, texts),
         bytes_text(used),
         count_text(budget.kv.max_context_tokens),
     )
@@ -124,7 +124,7 @@ def _plans(plans: list[Evaluated], texts: Texts) -> Rows:
             str(rank),
             value_text("engine", item.deployment.engine),
             item.deployment.weight_format.name,
-            _quality(item, texts),
+            quality_text(item, texts),
             _split(item, texts),
             bytes_text(_budget_of(item).total_bytes.likely),
             count_text(_budget_of(item).kv.max_context_tokens),
@@ -135,7 +135,8 @@ def _plans(plans: list[Evaluated], texts: Texts) -> Rows:
     return Rows(headings_of(names, texts), rows, lead=3)
 
 
-def _quality(item: Evaluated, texts: Texts) -> str:
+def quality_text(item: Evaluated, texts: Texts) -> str:
+    """The quality class of a plan's weight format, in words."""
     name, _ = quality_classes()[quality_class(item.deployment.model, item.deployment.weight_format)]
     return texts.text("quality", name)
 
