@@ -13,29 +13,27 @@ from typing import Any
 import cyclopts
 
 from fitserve import __version__
-from fitserve.check.request import CheckRequest
 from fitserve.cli.flags import command_of
 from fitserve.cli.language import language_of
 from fitserve.foundation.errors import FactMissing, InputError, Problem, WorldError
-from fitserve.plan.compare import CompareRequest
-from fitserve.plan.request import ClientsRequest, EstimateRequest, FitRequest, PlanRequest, Request
 from fitserve.render.texts import LANGUAGES, Texts, texts
 
 YES, NO, BAD_INPUT, WORLD = 0, 1, 2, 3
 
-_VERBS: dict[str, tuple[str, type[Request] | None, str | None]] = {
-    "plan": ("verbs:run_plan", PlanRequest, "model"),
-    "estimate": ("verbs:run_estimate", EstimateRequest, "model"),
-    "fit": ("verbs:run_fit", FitRequest, None),
+_VERBS: dict[str, tuple[str, str | None, str | None]] = {
+    "plan": ("verbs:run_plan", "plan.request:PlanRequest", "model"),
+    "estimate": ("verbs:run_estimate", "plan.request:EstimateRequest", "model"),
+    "fit": ("verbs:run_fit", "plan.request:FitRequest", None),
     "models": ("catalogues:run_models", None, "search"),
     "gpus": ("catalogues:run_gpus", None, "search"),
     "engines": ("catalogues:run_engines", None, None),
-    "clients": ("clients:run_clients", ClientsRequest, "client"),
-    "compare": ("verbs:run_compare", CompareRequest, "variants"),
-    "check": ("check:run_check", CheckRequest, "command"),
+    "clients": ("clients:run_clients", "plan.request:ClientsRequest", "client"),
+    "compare": ("verbs:run_compare", "plan.compare:CompareRequest", "variants"),
+    "check": ("check:run_check", "check.request:CheckRequest", "command"),
     "validate": ("validate:run_validate", None, "files"),
 }
-"""Name to the function of a module of this package, the request that makes its flags, and its positional argument."""
+"""Name to the function of a module of this package, the request that makes its flags, and its positional argument; both
+as text, because only what the verb that runs needs is loaded: start-up time is what people feel."""
 
 
 def build(language: str, names: Sequence[str]) -> cyclopts.App:
@@ -53,12 +51,17 @@ def build(language: str, names: Sequence[str]) -> cyclopts.App:
 
         def run(values: dict[str, Any], where: str = where) -> int:
             _check_language(values.get("lang"))
-            module, _, function = where.partition(":")
-            # only the module of the verb that runs is loaded: start-up time is what people feel
-            return int(getattr(import_module(f"fitserve.cli.{module}"), function)(values, words))
+            return int(_named(f"cli.{where}")(values, words))
 
-        app.command(command_of(request, run, words, positional), name=name, help=words.text("help", name))
+        flags = None if request is None else _named(request)
+        app.command(command_of(flags, run, words, positional), name=name, help=words.text("help", name))
     return app
+
+
+def _named(where: str) -> Any:
+    """`plan.request:PlanRequest` of this package."""
+    module, _, name = where.partition(":")
+    return getattr(import_module(f"fitserve.{module}"), name)
 
 
 def _check_language(given: str | None) -> None:
