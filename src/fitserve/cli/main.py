@@ -17,6 +17,7 @@ from fitserve.check.request import CheckRequest
 from fitserve.cli.flags import command_of
 from fitserve.cli.language import language_of
 from fitserve.foundation.errors import FactMissing, InputError, Problem, WorldError
+from fitserve.plan.cost_request import CostRequest
 from fitserve.plan.request import ClientsRequest, EstimateRequest, FitRequest, PlanRequest, Request
 from fitserve.render.texts import LANGUAGES, Texts, texts
 
@@ -31,6 +32,7 @@ _VERBS: dict[str, tuple[str, type[Request] | None, str | None]] = {
     "engines": ("catalogues:run_engines", None, None),
     "clients": ("clients:run_clients", ClientsRequest, "client"),
     "check": ("check:run_check", CheckRequest, "command"),
+    "cost": ("cost:run_cost", CostRequest, None),
     "validate": ("validate:run_validate", None, "files"),
 }
 """Name to the function of a module of this package, the request that makes its flags, and its positional argument."""

@@ -171,3 +171,8 @@ def day_number(date: str) -> int:
     # the year begins in March, so that the leap day is its last
     year, month = (year, month - 3) if month > 2 else (year - 1, month + 9)
     return 365 * year + year // 4 - year // 100 + year // 400 + (153 * month + 2) // 5 + day - 307 + 1
+
+
+def age_days(date: str | None, today: str | None) -> int | None:
+    """Days from a date to today, none below zero; None where either is not known."""
+    return None if date is None or today is None else max(0, day_number(today) - day_number(date))
