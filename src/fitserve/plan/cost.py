@@ -247,7 +247,7 @@ def _dated(hourly: HourlyPrice | None, today: str) -> list[Reason]:
     notes = [] if all(offer.price_date for offer in offers) else [warning("prices_undated")]
     if dates:
         age = age_days(dates[0], today) or 0
-        given = {
+        given: dict[str, Any] = {
             "oldest": dates[0],
             "newest": dates[-1] if dates[-1] != dates[0] else None,
             "age": age,
