@@ -30,7 +30,16 @@ from fitserve.predict.cost import (
     rent_against_own,
     usd_per_million_tokens,
 )
-from fitserve.predict.prices import DOLLAR, Offer, PriceList, Rate, day_number, packaged_prices, read_prices
+from fitserve.predict.prices import (
+    DOLLAR,
+    Offer,
+    PriceList,
+    Rate,
+    day_number,
+    list_prices,
+    packaged_prices,
+    read_prices,
+)
 from fitserve.render.cost import plan_cost_form
 from fitserve.render.money import money_text, price_text
 
@@ -370,6 +379,18 @@ def test_own_hardware_alone_is_priced_by_its_hours(cli: Cli) -> None:
     assert answer["price_kind"] == "own" and answer["usd_per_hour"] == pytest.approx(1.05)
     assert answer["own"]["break_even_hours_per_month"] is None
     assert "gpu_price_missing" in {item["code"] for item in answer["notes"]}
+
+
+def test_list_prices_are_sourced_and_said(cli: Cli) -> None:
+    for gpu, row in list_prices().items():
+        assert gpu in gpu_rows() and row.usd > 0 and 2015 < row.year <= 2026 and "@" in row.ref
+    for group in load_toml("fitserve.predict.data", "hardware_prices.toml")["groups"]:
+        assert group["source"]["kind"] in {"documentation", "estimate"} and group["source"]["checked"]
+    answer = cli("cost", "--gpu", "rtx-3090:2", "--years", "3", "--usd-per-kwh", "0.12", "--json").json()
+    assert answer["own"]["hardware_usd"] == 3000 and answer["own"]["watts"] == 700
+    assert {"hardware_price_listed", "power_at_tdp"} <= {item["code"] for item in answer["notes"]}
+    guessed = cli("cost", "--gpu", "h100-sxm:8", "--years", "3", "--usd-per-kwh", "0.12", "--lang", "ko")
+    assert guessed.code == 0 and "추정" in guessed.out
 
 
 def test_the_cost_of_a_plan() -> None:

@@ -1,7 +1,7 @@
 """The use case of `cost`: request -> what it costs. A price that nobody stated is asked for, never guessed."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -25,7 +25,7 @@ from fitserve.predict.cost import (
     rent_against_own,
     usd_per_million_tokens,
 )
-from fitserve.predict.prices import DOLLAR, PriceList, Rate, age_days, packaged_prices, read_prices
+from fitserve.predict.prices import DOLLAR, PriceList, Rate, age_days, list_prices, packaged_prices, read_prices
 
 USUAL_HOURS = (Decimal(1), Decimal(24), HOURS_PER_MONTH)
 """An hour, a day, a month."""
@@ -74,10 +74,12 @@ def cost(request: CostRequest, today: str, own_prices: Any = None) -> CostAnswer
         raise InputError(*problems)
     hours_per_month = request.hours_per_month or HOURS_PER_MONTH
     kind, usd_per_hour = _per_hour(request, hourly, own, hours_per_month)
+    # own hardware has the price of an hour only at these hours a month
+    usual = (*USUAL_HOURS[:-1], hours_per_month) if kind == "own" else USUAL_HOURS
     rented = usd_per_hour if kind != "own" else None
     return CostAnswer(
         request=request, counts=counts, kind=kind, usd_per_hour=usd_per_hour, hourly=hourly, rate=rate,
-        rows=tuple(cost_of_hours(usd_per_hour, hours, rate) for hours in request.hours or USUAL_HOURS),
+        rows=tuple(cost_of_hours(usd_per_hour, hours, rate) for hours in request.hours or usual),
         usd_per_million_output_tokens=_tokens(usd_per_hour, request.output_tok_per_s, request),
         usd_per_million_input_tokens=_tokens(usd_per_hour, request.input_tok_per_s, request),
         own=own, hours_per_month=hours_per_month,
@@ -186,29 +188,50 @@ _OWN_FLAGS = ("hardware_usd", "years", "usd_per_kwh", "watts", "hours_per_month"
 def _own(
     request: CostRequest, counts: Sequence[tuple[str, int]], notes: list[Reason], problems: list[Problem]
 ) -> Ownership | None:
-    values: Mapping[str, Any] = {name: getattr(request, name) for name in _OWN_FLAGS}
-    if all(value is None for value in values.values()):
-        return None
-    watts = request.watts
-    powers = [(count, gpu_rows()[gpu]["tdp_w"]) for gpu, count in counts]
-    if watts is None and powers and all(power is not None for _, power in powers):
-        watts = Decimal(sum(count * power for count, power in powers))
-        notes.append(note("power_at_tdp", watts=int(watts)))
-    missing = [name for name in _OWN_FLAGS[:3] if values[name] is None] + (["watts"] if watts is None else [])
-    for name in missing:
-        problems += InputError.of("flag_missing", flag="--" + name.replace("_", "-")).problems
-    if missing or request.hardware_usd is None or request.years is None or request.usd_per_kwh is None or watts is None:
+    """Own hardware, when any flag speaks of it. Its price and power may come from the catalogue, with a note."""
+    if all(getattr(request, name) is None for name in _OWN_FLAGS):
         return None
     if request.hours_per_month is not None and request.hours_per_month > HOURS_PER_MONTH:
         problems += InputError.of("hours_per_month_wrong", given=str(request.hours_per_month)).problems
-    return Ownership(
-        hardware_usd=request.hardware_usd,
-        years=request.years,
-        watts=watts,
-        usd_per_kwh=request.usd_per_kwh,
-        load=request.load,
-        pue=request.pue,
-    )
+    values: dict[str, Decimal | None] = {
+        "hardware_usd": request.hardware_usd or _listed_usd(counts, notes),
+        "years": request.years,
+        "usd_per_kwh": request.usd_per_kwh,
+        "watts": request.watts or _limit_watts(counts, notes),
+    }
+    known = {name: value for name, value in values.items() if value is not None}
+    for name in values:
+        if name not in known:
+            problems += InputError.of("flag_missing", flag="--" + name.replace("_", "-")).problems
+    if len(known) < len(values):
+        return None
+    return Ownership(**known, load=request.load, pue=request.pue)
+
+
+def _listed_usd(counts: Sequence[tuple[str, int]], notes: list[Reason]) -> Decimal | None:
+    """List prices of all GPUs; None when one has none."""
+    listed = list_prices()
+    if not counts or any(gpu not in listed for gpu, _ in counts):
+        return None
+    for gpu, _ in counts:
+        row = listed[gpu]
+        parameters: dict[str, Any] = {"gpu": gpu, "usd": int(row.usd), "year": str(row.year), "ref": row.ref}
+        notes.append(
+            warning("hardware_price_estimated", **parameters)
+            if row.is_estimate
+            else warning("hardware_price_listed", **parameters)
+        )
+    return sum((listed[gpu].usd * count for gpu, count in counts), Decimal(0))
+
+
+def _limit_watts(counts: Sequence[tuple[str, int]], notes: list[Reason]) -> Decimal | None:
+    """Power limits of all boards; None when one is not known."""
+    powers = [(count, gpu_rows()[gpu]["tdp_w"], gpu_rows()[gpu]["devices_per_board"] or 1) for gpu, count in counts]
+    if not powers or any(watts is None for _, watts, _ in powers):
+        return None
+    total = sum((Decimal(watts) * count / devices for count, watts, devices in powers), Decimal(0))
+    notes.append(note("power_at_tdp", watts=float(total)))
+    return total
 
 
 def _tokens(usd_per_hour: Decimal, tok_per_s: Interval | None, request: CostRequest) -> Interval | None:

@@ -162,6 +162,31 @@ def _positive(value: Any, name: str, where: str) -> Decimal:
     return number
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListPrice:
+    """What one GPU cost when it came out in `year`, rounded; an estimate where the maker published none."""
+
+    usd: Decimal
+    year: int
+    is_estimate: bool
+    ref: str
+
+
+@lru_cache(maxsize=1)
+def list_prices() -> Mapping[str, ListPrice]:
+    """Purchase prices by GPU id. Source: hardware_prices.toml."""
+    return {
+        gpu: ListPrice(
+            usd=Decimal(usd),
+            year=year,
+            is_estimate=group["source"]["kind"] == "estimate",
+            ref=group["source"]["ref"],
+        )
+        for group in load_toml(_DATA, "hardware_prices.toml")["groups"]
+        for gpu, (usd, year) in group["usd_and_year"].items()
+    }
+
+
 def day_number(date: str) -> int:
     """Days from 0001-01-01, which is 1, to a date `YYYY-MM-DD` (Gregorian calendar). Raises ValueError."""
     found = _DATE.fullmatch(date)
