@@ -2,6 +2,8 @@
 
 from decimal import Decimal
 
+from pydantic import Field
+
 from fitserve.plan.fields import Amount, AmountOrZero, Amounts, Factor, Share, Spread, Text, Texts, Tokens
 from fitserve.plan.request import Request
 
@@ -10,7 +12,7 @@ class CostRequest(Request):
     """A price an hour, or GPUs that have one, or own hardware; and what is to be known of it."""
 
     usd_per_hour: Amount | None = None
-    gpu: Texts = ()
+    gpu: Texts = Field(default=(), description="gpu_priced")
     hours: Amounts = ()
     currency: Text | None = None
     exchange_rate: Texts = ()
