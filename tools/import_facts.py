@@ -16,6 +16,7 @@ import facts_engines
 import facts_evidence
 import facts_hardware
 import facts_models
+import facts_prices
 
 PACKAGE = Path(__file__).parents[1] / "src/fitserve"
 
@@ -53,6 +54,9 @@ def main() -> int:
     files, report = model_files(arguments.facts_pack)
     hardware, found = facts_hardware.convert(arguments.facts_pack)
     files["hardware/catalog/gpus.json"] = hardware
+    report += found
+    prices, found = facts_prices.convert(arguments.facts_pack, {row["id"] for row in hardware["rows"]})
+    files["predict/data/prices.json"] = prices
     report += found
     engines, found = facts_engines.convert(arguments.facts_pack)
     files |= {f"engines/{name}": content for name, content in engines.items()}

@@ -57,7 +57,7 @@ def _is_many(field: FieldInfo) -> bool:
 
 
 def _parameter(name: str, field: FieldInfo, texts: Texts, is_positional: bool) -> inspect.Parameter:
-    help_text = texts.text("help", name)
+    help_text = texts.text("help", field.description or name)  # a description names a text of its own
     if is_positional:
         annotation = Annotated[str, Parameter(help=help_text, show_default=False)]
         return inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY, annotation=annotation)

@@ -30,6 +30,7 @@ _VERBS: dict[str, tuple[str, str | None, str | None]] = {
     "clients": ("clients:run_clients", "plan.request:ClientsRequest", "client"),
     "compare": ("verbs:run_compare", "plan.compare:CompareRequest", "variants"),
     "check": ("check:run_check", "check.request:CheckRequest", "command"),
+    "cost": ("cost:run_cost", "plan.cost_request:CostRequest", None),
     "validate": ("validate:run_validate", None, "files"),
 }
 """Name to the function of a module of this package, the request that makes its flags, and its positional argument; both

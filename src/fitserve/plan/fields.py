@@ -2,17 +2,22 @@
 
 import re
 import unicodedata
+from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
+from fitserve.foundation.intervals import Interval
 from fitserve.foundation.units import parse_bytes, parse_tokens
 
 _MOST_TOKENS = 2**31
 _MOST_BYTES = 2**60
 _MOST_COUNT = 2**20
 _LAST_PORT = 65535
+_MOST_AMOUNT = Decimal(10**12)
+_LEAST_AMOUNT = Decimal("1e-12")
+_DECIMAL = re.compile(r"[+-]?[0-9][0-9_]*(\.[0-9]+)?|[+-]?\.[0-9]+")
 _ADDRESS = re.compile(
     r"https?://([A-Za-z0-9][A-Za-z0-9.\-]*|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?(/[A-Za-z0-9.\-_~/]*)?"
 )
@@ -87,9 +92,63 @@ def _variable(value: object) -> str:
     return value
 
 
+def _decimal(value: object, code: str) -> Decimal:
+    text = str(value).strip()
+    try:
+        number = Decimal(text.replace("_", "")) if _DECIMAL.fullmatch(text) or isinstance(value, float) else None
+    except InvalidOperation as error:
+        raise _wrong(code, value) from error
+    if number is None or not number.is_finite() or isinstance(value, bool):
+        raise _wrong(code, value)
+    return number
+
+
+def _amount(value: object) -> Decimal:
+    """A number above zero, as it was written: binary fractions do not enter."""
+    number = _decimal(value, "amount_wrong")
+    if not _LEAST_AMOUNT <= number <= _MOST_AMOUNT:
+        raise _wrong("amount_wrong", value)
+    return number
+
+
+def _amount_or_zero(value: object) -> Decimal:
+    number = _decimal(value, "amount_or_zero_wrong")
+    if not 0 <= number <= _MOST_AMOUNT:
+        raise _wrong("amount_or_zero_wrong", value)
+    return number
+
+
+def _share(value: object) -> Decimal:
+    """A share of the whole, `0.6` or `60%`: above 0, at most 1."""
+    text = str(value).strip()
+    number = _decimal(text.removesuffix("%").strip(), "share_wrong") / (100 if text.endswith("%") else 1)
+    if not _LEAST_AMOUNT <= number <= 1 or isinstance(value, bool):
+        raise _wrong("share_wrong", value)
+    return number
+
+
+def _factor(value: object) -> Decimal:
+    """A factor from 1 on."""
+    number = _decimal(value, "factor_wrong")
+    if not 1 <= number <= _MOST_COUNT:
+        raise _wrong("factor_wrong", value)
+    return number
+
+
+def _spread(value: object) -> Interval:
+    """`1000`, or low, likely and high: `800:1000:1150`."""
+    if isinstance(value, Interval):
+        return value
+    parts = [_decimal(part, "spread_wrong") for part in str(value).split(":")]
+    good = all(_LEAST_AMOUNT <= part <= _MOST_AMOUNT for part in parts) and parts == sorted(parts)
+    if len(parts) not in {1, 3} or not good or isinstance(value, bool):
+        raise _wrong("spread_wrong", value)
+    return Interval(float(parts[0]), float(parts[len(parts) // 2]), float(parts[-1]))
+
+
 def _several(value: object) -> object:
-    """One text stands for a list of one."""
-    return (value,) if isinstance(value, str) else value
+    """One value stands for a list of one."""
+    return (value,) if isinstance(value, str | int | float) else value
 
 
 Tokens = Annotated[int, BeforeValidator(_tokens)]
@@ -100,3 +159,9 @@ Text = Annotated[str, BeforeValidator(_text)]
 Address = Annotated[str, BeforeValidator(_address)]
 Variable = Annotated[str, BeforeValidator(_variable)]
 Texts = Annotated[tuple[Text, ...], BeforeValidator(_several)]
+Amount = Annotated[Decimal, BeforeValidator(_amount)]
+AmountOrZero = Annotated[Decimal, BeforeValidator(_amount_or_zero)]
+Amounts = Annotated[tuple[Amount, ...], BeforeValidator(_several)]
+Share = Annotated[Decimal, BeforeValidator(_share)]
+Factor = Annotated[Decimal, BeforeValidator(_factor)]
+Spread = Annotated[Interval, BeforeValidator(_spread)]
