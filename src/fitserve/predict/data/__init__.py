@@ -1,0 +1,1 @@
+"""Data of the predictions: published figures and what was fitted to them."""
