@@ -143,7 +143,7 @@ def _address(row: dict[str, Any]) -> str:
 
 LOSS_KEPT = (
     "model", "weight_format", "method", "importance_matrix", "metric", "baseline", "value", "bits_per_weight",
-    "recalled", "source",
+    "size_gib", "recalled", "source",
 )  # fmt: skip
 
 
@@ -160,6 +160,25 @@ def _losses(shared: Path, catalogue: set[str]) -> tuple[dict[str, Any], list[str
         if row["value"] < 0 and row["in_catalogue"]:
             report.append(f"quality of {row['model']} {row['method']}: {row['metric']} {row['value']}")
         if row["weight_format"] and row["in_catalogue"]:
-            rows.append({key: row[key] for key in LOSS_KEPT})
-    return {"checked": source["checked"], "refs": source["refs"], "columns": LOSS_KEPT,
-            "rows": [[row[key] for key in LOSS_KEPT] for row in rows]}, report  # fmt: skip
+            rows.append([*(row[key] for key in LOSS_KEPT)])
+    extra, kv = _extra_losses()
+    return {"checked": source["checked"], "refs": source["refs"], "columns": LOSS_KEPT, "kv_columns": KV_KEPT, "kv": kv,
+            "rows": rows + extra}, report  # fmt: skip
+
+
+KV_KEPT = ("model", "kv_format", "metric", "baseline", "value", "context_tokens", "source")
+
+
+def _extra_losses() -> tuple[list[list[Any]], list[list[Any]]]:
+    """Rows entered by hand: of weights in the columns above, and of the KV cache."""
+    tables = tomllib.loads((Path(__file__).parent / "quality_extra.toml").read_text(encoding="utf-8"))
+    weights = []
+    for table in tables["weights"]:
+        for model, name, metric, baseline, value in table["rows"]:
+            cells = {
+                "model": model, "weight_format": name, "method": name, "metric": metric, "baseline": baseline,
+                "value": value, "recalled": False, "source": table["source"],
+            }  # fmt: skip
+            weights.append([cells.get(key) for key in LOSS_KEPT])
+    kv = [[*row, table.get("context_tokens"), table["source"]] for table in tables["kv"] for row in table["rows"]]
+    return weights, kv
