@@ -11,6 +11,7 @@ exist for are brought onto the scale by it.
 """
 
 import argparse
+import itertools
 import json
 import math
 import re
@@ -123,7 +124,7 @@ def gguf_ladders() -> dict[str, dict[str, tuple[float, float]]]:
     for family in ("gguf_k", "gguf_i", "gguf_legacy"):
         names = sorted((m for m in values if m == "Q8_0" or gguf_family(m) == family), key=lambda m: bits[m])
         fallen = fall([(bits[name], statistics.fmean(values[name])) for name in names])
-        families[family] = {name: point for name, point in zip(names, fallen, strict=True)}
+        families[family] = dict(zip(names, fallen, strict=True))
     return families
 
 
@@ -136,12 +137,16 @@ def model_offsets(ladder: dict[str, float], slope: float) -> tuple[dict[str, flo
         if row.model != REFERENCE and mix in ladder and loss is not None and (direct or loss >= LEAST["divergence"]):
             found[row.model].append(math.log(loss) - ladder[mix] - slope * size_of(row.model))
     scatter = [value - statistics.fmean(values) for values in found.values() for value in values]
-    return {REFERENCE: 0.0, **{model: statistics.fmean(values) for model, values in found.items()}}, statistics.stdev(scatter)
+    return {REFERENCE: 0.0, **{model: statistics.fmean(values) for model, values in found.items()}}, statistics.stdev(
+        scatter
+    )
 
 
 def task_law(ladder: dict[str, float]) -> tuple[float, float, float]:
     """Log of the lost share of a score (percent) over log divergence, where both are known for the same files."""
-    measured = {(row.model, row.weight_format): row.kl_divergence for row in measurements() if row.metric.startswith("mean KL")}
+    measured = {
+        (row.model, row.weight_format): row.kl_divergence for row in measurements() if row.metric.startswith("mean KL")
+    }
     points = []
     for row in measurements():
         loss, mix = row.task_loss_pct, plain_mix(row.weight_format)
@@ -176,7 +181,7 @@ def other_nodes(
         middle = statistics.median(value for values in by_model.values() for value in values)
         if middle < NOISE_TASK_PCT:
             # scores rise as often as they fall: one value for all models, and size cannot be seen in it
-            noisy.append(name)
+            noisy += [] if name.startswith("exl") else [name]  # a ladder of widths shows the loss that one width hides
             shift = statistics.fmean(own.get(model, usual) for model in by_model)
             nodes[name].append((math.log(max(FLOOR_TASK_PCT, middle)) - law[0]) / law[1] - shift)
             continue
@@ -195,12 +200,14 @@ def thresholds(ladder: dict[str, float]) -> list[dict[str, object]]:
         by_class[next(name for name, least in names if bits >= least)].append(value)
     limits: list[dict[str, object]] = [{"class": "original", "most": 0.0}]
     kept = [name for name, _ in names if name in by_class]
-    for better, worse in zip(kept, kept[1:], strict=False):
+    for better, worse in itertools.pairwise(kept):
         limits.append({"class": better, "most": round(math.exp((max(by_class[better]) + min(by_class[worse])) / 2), 4)})
     return [*limits, {"class": kept[-1], "most": None}]
 
 
-def disagreements(families: dict[str, dict[str, tuple[float, float]]], limits: list[dict[str, object]], noisy: list[str]) -> list[list[str]]:
+def disagreements(
+    families: dict[str, dict[str, tuple[float, float]]], limits: list[dict[str, object]], noisy: list[str]
+) -> list[list[str]]:
     """Formats whose class by bits (search/quality_classes.toml) is another than by their measured loss."""
     found = []
     for family, members in sorted(families.items()):
@@ -208,13 +215,16 @@ def disagreements(families: dict[str, dict[str, tuple[float, float]]], limits: l
             full = f"gguf:{name}" if family.startswith("gguf") else name
             bits = parse_format(full).effective_bits()
             by_bits = next(kind for kind, least in quality_classes() if bits >= least)
-            measured = next(str(row["class"]) for row in limits if row["most"] is None or math.exp(value) <= float(str(row["most"])))
+            measured = next(
+                str(row["class"]) for row in limits if row["most"] is None or math.exp(value) <= float(str(row["most"]))
+            )
             if by_bits != measured and name not in noisy and [full, by_bits, measured] not in found:
                 found.append([full, by_bits, measured])
     return found
 
 
 def rounded(values: Iterable[float]) -> list[float]:
+    """Four digits are more than any source prints."""
     return [round(value, 4) for value in values]
 
 
@@ -228,14 +238,21 @@ def text() -> str:
     law = task_law(ladder)
     nodes, noisy = other_nodes(offsets, slope, law)
     for family in ("exl2", "exl3"):
-        names = sorted((name for name in nodes if name.startswith(family)), key=lambda n: parse_format(n).effective_bits())
+        names = sorted(
+            (name for name in nodes if name.startswith(family)), key=lambda n: parse_format(n).effective_bits()
+        )
         bits = [parse_format(name).effective_bits() for name in names]
         fallen = fall([(b, statistics.fmean(nodes[n])) for b, n in zip(bits, names, strict=True)])
-        families[family] = {name: point for name, point in zip(names, fallen, strict=True)}
-    plain = {n: (parse_format(n).effective_bits(), statistics.fmean(v)) for n, v in nodes.items() if not n.startswith("exl")}
+        families[family] = dict(zip(names, fallen, strict=True))
+    plain = {
+        n: (parse_format(n).effective_bits(), statistics.fmean(v)) for n, v in nodes.items() if not n.startswith("exl")
+    }
     families["packed"] = plain
     everything = fall([point for members in families.values() for point in members.values()])
-    spread = [y - f for (_, y), (_, f) in zip(sorted(p for m in families.values() for p in m.values()), everything, strict=True)]
+    spread = [
+        y - f
+        for (_, y), (_, f) in zip(sorted(p for m in families.values() for p in m.values()), everything, strict=True)
+    ]
     content = {
         "what": "written by tools/fit_format_quality.py from predict/data/format_losses.json; natural logarithms of nats",
         "reference": REFERENCE, "reference_weights": weights_of(REFERENCE),

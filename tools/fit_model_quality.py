@@ -1,6 +1,7 @@
 """Fits how strong each model is for a purpose from comparisons inside the published tables.
 
     python tools/fit_model_quality.py            writes src/fitserve/predict/data/model_ranks.json
+    python tools/fit_model_quality.py --choose   as well, and chooses the prior anew by held-out benchmarks (minutes)
     python tools/fit_model_quality.py --check    writes nothing; exit 1 when the file differs
 
 Two figures are set against each other only when they stand in one table, for one setting. Each pair says with which
@@ -22,7 +23,7 @@ from fitserve.predict.benchmarks import Figure, chance_error, comparable, groups
 
 TARGET = Path(__file__).parents[1] / "src/fitserve/predict/data/model_ranks.json"
 PRIOR_SD = (1.5, 2.5, 4.0)
-PAIRS_A_FIGURE = (6.0,)
+PAIRS_A_FIGURE = 6.0
 """However many others stand in its table, a figure counts as this many comparisons at most: they share its chance."""
 SWEEPS = 25
 Entry = tuple[str, str]
@@ -47,11 +48,14 @@ def pairs_of(benchmarks: dict[str, float], pairs_a_figure: float) -> dict[str, l
                 if one.model != other.model and comparable(one, other):
                     weight = share * min(1.0, pairs_a_figure / (len(members) - 1))
                     weight *= min(weights[one.reporter_kind], weights[other.reporter_kind])
-                    found[benchmark].append((entry(one), entry(other), _own(one) - _own(other), weight, better(one, other)))
+                    found[benchmark].append(
+                        (entry(one), entry(other), _own(one) - _own(other), weight, better(one, other))
+                    )
     return found
 
 
 def entry(figure: Figure) -> Entry:
+    """A model that thinks and the same model answering at once are two entries."""
     return figure.model, figure.runs
 
 
@@ -153,34 +157,43 @@ def interval_scale(by_benchmark: dict[str, list[Pair]], prior_sd: float) -> floa
     return max(1.0, math.sqrt(squares / count)) if count else 1.0
 
 
-def rank(purpose: str, benchmarks: dict[str, float], log: bool) -> dict[str, object]:
-    """Strengths of one purpose with the settings that predict held-out benchmarks best."""
-    tried = []
-    for pairs_a_figure in PAIRS_A_FIGURE:
-        by_benchmark = pairs_of(benchmarks, pairs_a_figure)
-        for prior_sd in PRIOR_SD:
-            tried.append((*held_out(by_benchmark, prior_sd), prior_sd, pairs_a_figure))
-    loss, right, prior_sd, pairs_a_figure = min(tried)
-    by_benchmark = pairs_of(benchmarks, pairs_a_figure)
+def choose(benchmarks: dict[str, float]) -> dict[str, float]:
+    """The prior that predicts held-out benchmarks best, and how well it does."""
+    by_benchmark = pairs_of(benchmarks, PAIRS_A_FIGURE)
+    loss, right, prior_sd = min((*held_out(by_benchmark, prior_sd), prior_sd) for prior_sd in PRIOR_SD)
+    return {"prior_sd": prior_sd, "held_out_right": round(right, 3), "held_out_log_loss": round(loss, 3)}
+
+
+def rank(purpose: str, benchmarks: dict[str, float], chosen: dict[str, float]) -> dict[str, object]:
+    """Strengths of one purpose: [model, way of answering, strength, deviation, weight of its figures]."""
+    by_benchmark = pairs_of(benchmarks, PAIRS_A_FIGURE)
     pairs = [pair for members in by_benchmark.values() for pair in members]
-    strength, sd, advantage = fit(pairs, prior_sd)
-    scale = interval_scale(by_benchmark, prior_sd)
-    kept = linked(pairs)
-    if log:
-        print(purpose, "log loss", round(loss, 3), "right", round(right, 3), "prior", prior_sd, "pairs", pairs_a_figure,
-              "advantage", round(advantage, 3), "scale", round(scale, 2), "entries", len(kept), file=sys.stderr)  # fmt: skip
+    strength, sd, advantage = fit(pairs, chosen["prior_sd"])
+    scale = interval_scale(by_benchmark, chosen["prior_sd"])
+    weight: dict[Entry, float] = defaultdict(float)
+    for members in groups().values():
+        for figure in members:
+            weight[entry(figure)] += benchmarks.get(figure.benchmark, 0.0)
     return {
-        "purpose": purpose, "prior_sd": prior_sd, "pairs_a_figure": pairs_a_figure,
-        "maker_advantage": round(advantage, 3), "interval_scale": round(scale, 3),
-        "held_out_right": round(right, 3), "held_out_log_loss": round(loss, 3),
-        "entries": [[*name, round(strength[name], 3), round(sd[name] * scale, 3)] for name in sorted(kept)],
+        "purpose": purpose, **chosen, "maker_advantage": round(advantage, 3), "interval_scale": round(scale, 3),
+        "entries": [
+            [*name, round(strength[name], 3), round(sd[name] * scale, 3), round(weight[name], 1)]
+            for name in sorted(linked(pairs))
+        ],
     }  # fmt: skip
 
 
-def text() -> str:
+def text(choose_anew: bool) -> str:
     """The file as it should be."""
     what = "strengths fitted by tools/fit_model_quality.py from predict/data/benchmarks_*.json; logistic units"
-    rows = [rank(name, dict(benchmarks), True) for name, benchmarks in purposes().items()]
+    keys = ("prior_sd", "held_out_right", "held_out_log_loss")
+    known = {}
+    if not choose_anew:
+        known = {row["purpose"]: {key: row[key] for key in keys} for row in json.loads(TARGET.read_text())["rows"]}
+    rows = [
+        rank(name, dict(benchmarks), choose(dict(benchmarks)) if choose_anew else known[name])
+        for name, benchmarks in purposes().items()
+    ]
     lines = ",\n".join(json.dumps(row, separators=(",", ":")) for row in rows)
     return f'{{\n"what":{json.dumps(what)},\n"rows":[\n{lines}\n]\n}}\n'
 
@@ -189,8 +202,10 @@ def main() -> int:
     """Writes or checks the file; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
-    check = parser.parse_args().check
-    wanted = text()
+    parser.add_argument("--choose", action="store_true")
+    arguments = parser.parse_args()
+    check = arguments.check
+    wanted = text(arguments.choose)
     same = TARGET.is_file() and TARGET.read_text(encoding="utf-8") == wanted
     if not check:
         TARGET.write_text(wanted, encoding="utf-8")

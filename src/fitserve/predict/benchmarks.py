@@ -97,9 +97,7 @@ def _unpack(content: Mapping[str, Any]) -> list[Figure]:
 @lru_cache(maxsize=1)
 def figures() -> tuple[Figure, ...]:
     """All figures that some purpose counts."""
-    return tuple(
-        figure for area in _AREAS for figure in _unpack(load_json(_PACKAGE, f"benchmarks_{area}.json"))
-    )
+    return tuple(figure for area in _AREAS for figure in _unpack(load_json(_PACKAGE, f"benchmarks_{area}.json")))
 
 
 @lru_cache(maxsize=1)

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Final
 
 from fitserve.foundation.intervals import Basis, Interval
-from fitserve.models.formats import WeightFormat, parse_format
+from fitserve.models.formats import WeightFormat, gguf_base_type, parse_format
 from fitserve.models.types import LanguageModel
 from fitserve.predict.format_law import Rung, law, loss_class, plain_mix, rung, score_loss_pct, size_of_weights
 from fitserve.predict.loss_rows import Measurement, measurements
@@ -49,15 +49,21 @@ class FormatQuality:
 
 def format_quality(weight_format: WeightFormat, model: LanguageModel | None = None) -> FormatQuality | None:
     """The cost of a format for a model, or for a dense one of 8 billion weights; None when its width is unknown."""
-    if not weight_format.is_quantized or weight_format.effective_bits() > _SIXTEEN_BITS or _as_released(weight_format, model):
+    if (
+        not weight_format.is_quantized
+        or weight_format.effective_bits() > _SIXTEEN_BITS
+        or _as_released(weight_format, model)
+    ):
         return _nothing_lost(weight_format)
-    place = rung(weight_format)
+    place = rung(parse_format("gguf:Q8_0") if _stays_mostly(weight_format, model) else weight_format)
     if place is None:
         return None
     names = _names(model)
     mine = tuple(row for row in measurements() if row.weight_format == weight_format.name and row.model in names)
     logs, way = _estimate(weight_format, place, model)
-    elsewhere = tuple(row for row in measurements() if row.weight_format == weight_format.name and row.model not in names)
+    elsewhere = tuple(
+        row for row in measurements() if row.weight_format == weight_format.name and row.model not in names
+    )
     # the figure itself is only as good as the next file of that name: recipes and importance matrices differ
     reach = _NINETY_PERCENT * _deviation(place, model)
     divergence = Interval(*(math.exp(logs + step) for step in (-reach, 0.0, reach)))
@@ -85,8 +91,18 @@ def compare_formats(model: LanguageModel, formats: Iterable[str]) -> tuple[Forma
     """Formats of one model, least loss first; raises InputError for a name that is none. Unknown ones are left out."""
     found = (format_quality(parse_format(name), model) for name in formats)
     return tuple(
-        sorted((item for item in found if item is not None), key=lambda q: (q.kl_divergence.likely, -q.bits, q.weight_format))
+        sorted(
+            (item for item in found if item is not None),
+            key=lambda q: (q.kl_divergence.likely, -q.bits, q.weight_format),
+        )
     )
+
+
+def _stays_mostly(weight_format: WeightFormat, model: LanguageModel | None) -> bool:
+    """A GGUF mix named after the format of the release (MXFP4_MOE of gpt-oss): experts stay, the rest is Q8_0."""
+    if model is None or model.checkpoint is None or model.base_id is not None or weight_format.gguf_mix is None:
+        return False
+    return gguf_base_type(weight_format.gguf_mix) == model.checkpoint.weight_format.upper()
 
 
 def _as_released(weight_format: WeightFormat, model: LanguageModel | None) -> bool:
@@ -119,8 +135,8 @@ def _names(model: LanguageModel | None) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=256)
-def _active_weights(model: LanguageModel) -> tuple[float, bool]:
-    """Weights that a token of text passes, and whether experts are left out of them."""
+def active_weights(model: LanguageModel) -> tuple[float, bool]:
+    """Weights that a token of text passes, and whether experts are left out of them (by the first layer with experts)."""
     total = model.params("text")
     idle = sum(
         group.elements * (1 - experts.used / experts.count)
@@ -131,39 +147,49 @@ def _active_weights(model: LanguageModel) -> tuple[float, bool]:
     return total - idle, idle > 0
 
 
-def _shift(model: LanguageModel | None) -> tuple[float, bool]:
-    """How much more than the reference a model loses, in logarithm; and whether that was measured for it."""
-    slope: float = law()["size_slope"]
+def _shift(model: LanguageModel | None, within_noise: bool) -> tuple[float, bool]:
+    """How much more than the reference a model loses, in logarithm; and whether that was measured for it.
+
+    Losses within the noise of scores were taken as one value for all sizes, so size does not move them here either.
+    """
+    slope: float = 0.0 if within_noise else law()["size_slope"]
     size = 0.0
     if model is not None:
-        weights, has_experts = _active_weights(model)
+        weights, has_experts = active_weights(model)
         size = size_of_weights(weights, law()["reference_weights"], has_experts)
     own = next((law()["offsets"][name] for name in _names(model) if name in law()["offsets"]), None)
     return (law()["usual_offset"] if own is None else own) + slope * size, own is not None
 
 
-def _own_points(family: str, model: LanguageModel | None) -> list[tuple[float, float, str]]:
-    """(bits, log divergence, format) of the model's own measurements in a GGUF or EXL family."""
+@lru_cache(maxsize=256)
+def _own_points(family: str, names: tuple[str, ...]) -> tuple[tuple[float, float, str], ...]:
+    """(bits, log divergence, format) of a model's own measurements in a family; perplexity only where nothing better is."""
     members = law()["families"].get(family, {})
-    points = []
+    found: dict[str, dict[bool, list[float]]] = {}
     for row in measurements():
-        name = plain_mix(row.weight_format) if family.startswith("gguf") else row.weight_format
         loss = row.kl_divergence
-        if row.model in _names(model) and name in members and loss is not None and loss > 0:
-            points.append((members[name][0], math.log(loss), row.weight_format))
-    return points
+        if row.model in names and loss is not None and loss > 0:
+            direct = row.metric.startswith("mean KL")
+            found.setdefault(row.weight_format, {}).setdefault(direct, []).append(math.log(loss))
+    points = []
+    for name, by_kind in found.items():
+        member = plain_mix(name) if family.startswith("gguf") else name
+        if member in members:
+            values = by_kind.get(True) or by_kind[False]
+            points.append((members[member][0], math.fsum(values) / len(values), name))
+    return tuple(points)
 
 
 def _estimate(weight_format: WeightFormat, place: Rung, model: LanguageModel | None) -> tuple[float, str]:
     """Log divergence and the way it is known. The model's own figures bound its other formats of the family."""
-    shift, _ = _shift(model)
+    shift, _ = _shift(model, weight_format.name in law()["within_noise"])
     value = place.log_divergence + shift
-    points = [] if place.family in {"packed", "any"} else _own_points(place.family, model)
+    points = () if place.family in {"packed", "any"} else _own_points(place.family, _names(model))
     exact = [own for _, own, name in points if name == weight_format.name]
     narrower = [own for bits, own, _ in points if bits < place.bits]
     wider = [own for bits, own, _ in points if bits > place.bits]
     if exact:
-        value = math.fsum(exact) / len(exact)
+        value = exact[0]
     # more bits never lose more within a family, whatever one measurement printed
     value = min([value, *([min(narrower)] if narrower else [])])
     value = max([value, *([max(wider)] if wider and not (narrower and max(wider) > min(narrower)) else [])])
@@ -173,7 +199,7 @@ def _estimate(weight_format: WeightFormat, place: Rung, model: LanguageModel | N
 
 
 def _deviation(place: Rung, model: LanguageModel | None) -> float:
-    _, known = _shift(model)
+    _, known = _shift(model, False)
     between_models = 0.0 if known else law()["model_sd"]
     return math.hypot(law()["within_model_sd"], between_models, place.deviation)
 
@@ -182,7 +208,9 @@ def _basis(
     way: str, place: Rung, mine: tuple[Measurement, ...], elsewhere: tuple[Measurement, ...]
 ) -> tuple[Basis, ...]:
     if way == INTERPOLATED:
-        first = Basis("estimated", f"no measurement: between {place.between[0]} and {place.between[1]} by bits per weight")
+        first = Basis(
+            "estimated", f"no measurement: between {place.between[0]} and {place.between[1]} by bits per weight"
+        )
     else:
         first = Basis("measured" if way == MEASURED else "fitted", "predict/data/format_law.json")
     sources = dict.fromkeys(row.source for row in (*mine, *elsewhere))

@@ -67,9 +67,11 @@ class ModelQuality:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranking:
-    """Fitted strengths of one purpose: (strength, deviation) by model and way of answering."""
+    """Fitted strengths of one purpose: (strength, deviation, weight of the figures) by model and way of answering."""
 
-    entries: Mapping[tuple[str, str], tuple[float, float]]
+    entries: Mapping[tuple[str, str], tuple[float, float, float]]
+    ways: Mapping[str, tuple[str, ...]]
+    """Ways of answering by model, that with most evidence first."""
     ordered: tuple[float, ...]
     held_out_right: float
     maker_advantage: float
@@ -81,7 +83,7 @@ class Ranking:
 
     def interval(self, entry: tuple[str, str]) -> Interval:
         """Percentiles at the strength and at both ends of its 90 % range."""
-        strength, deviation = self.entries[entry]
+        strength, deviation, _ = self.entries[entry]
         reach = _NINETY_PERCENT * deviation
         low, likely, high = (self.percentile(strength + step) for step in (-reach, 0.0, reach))
         return Interval(low, likely, high)
@@ -96,10 +98,14 @@ def known_purposes() -> tuple[str, ...]:
 def ranking(purpose: str) -> Ranking:
     """Fitted strengths of a purpose; raises KeyError for one that is none."""
     row = {row["purpose"]: row for row in load_json("fitserve.predict.data", "model_ranks.json")["rows"]}[purpose]
-    entries = {(model, runs): (strength, deviation) for model, runs, strength, deviation in row["entries"]}
+    entries = {(model, runs): (strength, sd, weight) for model, runs, strength, sd, weight in row["entries"]}
+    ways: dict[str, list[str]] = {}
+    for model, runs in sorted(entries, key=lambda name: (-entries[name][2], name)):
+        ways.setdefault(model, []).append(runs)
     return Ranking(
         entries=entries,
-        ordered=tuple(sorted(strength for strength, _ in entries.values())),
+        ways={model: tuple(members) for model, members in ways.items()},
+        ordered=tuple(sorted(strength for strength, _, _ in entries.values())),
         held_out_right=row["held_out_right"],
         maker_advantage=row["maker_advantage"],
     )
@@ -111,11 +117,11 @@ def model_quality(model_id: str, purpose: str, runs: str | None = None) -> Model
     `runs` chooses the way of answering; without one, that with most evidence. Raises KeyError for an unknown purpose.
     """
     known = ranking(purpose)
-    ways = {way: _parts(model_id, purpose, way) for name, way in known.entries if name == model_id}
+    ways = known.ways.get(model_id, ())
     if not ways or (runs is not None and runs not in ways):
         return None
-    chosen = runs or min(ways, key=lambda way: (-math.fsum(part.weight for part in ways[way]), way))
-    parts = ways[chosen]
+    chosen = runs or ways[0]
+    parts = _parts(model_id, purpose, chosen)
     return ModelQuality(
         model=model_id,
         purpose=purpose,
@@ -126,9 +132,15 @@ def model_quality(model_id: str, purpose: str, runs: str | None = None) -> Model
         benchmarks=len({part.benchmark for part in parts}),
         makers_own=sum(part.reporter_kind == "maker" for part in parts),
         ranked=len(known.entries),
-        other_runs=tuple(sorted(ways.keys() - {chosen})),
+        other_runs=tuple(way for way in ways if way != chosen),
         basis=(Basis("fitted", "predict/data/model_ranks.json"), *_bases(parts)),
     )
+
+
+def place(model_id: str, purpose: str) -> Interval | None:
+    """The percentile alone, as `model_quality` gives it, without reading the figures: for ranking many models."""
+    known = ranking(purpose)
+    return known.interval((model_id, known.ways[model_id][0])) if model_id in known.ways else None
 
 
 def require_quality(model_id: str, purpose: str) -> ModelQuality:
@@ -151,15 +163,16 @@ def _parts(model_id: str, purpose: str, runs: str) -> tuple[BenchmarkPart, ...]:
     parts = [_part(figure, weights[figure.benchmark]) for figure in mine]
     order = {"independent": 0, "other maker": 1, "maker": 2}
     return tuple(
-        sorted(parts, key=lambda p: (-p.weight, order[p.reporter_kind], -p.compared_with, p.benchmark, p.table, str(p.setting)))
+        sorted(
+            parts,
+            key=lambda p: (-p.weight, order[p.reporter_kind], -p.compared_with, p.benchmark, p.table, str(p.setting)),
+        )
     )
 
 
 def _part(figure: Figure, weight: float) -> BenchmarkPart:
     others = [
-        other.value
-        for other in groups()[figure.group]
-        if other.model != figure.model and other.runs == figure.runs
+        other.value for other in groups()[figure.group] if other.model != figure.model and other.runs == figure.runs
     ]
     beaten = math.fsum(1.0 if value < figure.value else 0.5 if value == figure.value else 0.0 for value in others)
     return BenchmarkPart(
