@@ -17,6 +17,7 @@ import facts_evidence
 import facts_hardware
 import facts_models
 import facts_prices
+import facts_quality
 
 PACKAGE = Path(__file__).parents[1] / "src/fitserve"
 
@@ -63,6 +64,9 @@ def main() -> int:
     report += found
     evidence, found = facts_evidence.convert(arguments.facts_pack)
     files |= {f"evidence/cases/{name}": content for name, content in evidence.items()}
+    report += found
+    quality, found = facts_quality.convert(arguments.facts_pack)
+    files |= quality
     report += found
     if report:
         print("\n".join(report), file=sys.stderr)
