@@ -1,0 +1,67 @@
+"""How an engine forms its steps, and how long a step takes: what the simulation of serving stands on."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class StepTimes(Protocol):
+    """Seconds of one engine step. A step with prefill takes `decode_s` plus `prefill_s` of every chunk in it."""
+
+    def decode_s(self, batch: int, context_tokens: int) -> float:
+        """One token for each of `batch` sequences that hold `context_tokens` in sum, the tokens being fed included.
+
+        `decode_s(0, 0)` is what a step costs that decodes nothing (weights read once, launches, scheduler).
+        """
+        ...
+
+    def prefill_s(self, chunk_tokens: int, past_tokens: int) -> float:
+        """What a chunk of a prompt adds to a step, when `past_tokens` of its sequence are in the cache before it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scheduling:
+    """The policy of an engine and the room it has.
+
+    - `max_num_seqs`: sequences admitted at once (llama.cpp: slots); `max_batched_tokens`: tokens of one step.
+    - `kv_tokens`: capacity of the KV cache, None: no limit; it is handed out in blocks of `block_tokens`.
+    - `mixes_decode`: decodes and prefill share a step, decodes first (vLLM V1, llama.cpp, TensorRT-LLM with chunks).
+      Without it a step that prefills decodes nothing, and prefill goes first (vLLM V0, TGI, SGLang as it comes).
+    - `splits_prompts`: a prompt may be spread over steps (chunked prefill). Without it a prompt goes whole; one that is
+      longer than the tokens of a step goes as the step's first.
+    - `reserves_output`: a request is admitted with room for all of its output, so nothing is ever preempted. Otherwise
+      room is taken as it grows, and when none is left the youngest request loses its cache and is computed again.
+    - `watermark_share`: share of the blocks that admission leaves free (vLLM V0).
+    - `ubatch_tokens`: tokens that the device computes at once; a larger step reads the weights again (llama.cpp).
+    - `max_request_tokens`: longest prompt and output together; longer requests are rejected.
+    - `dispatch_s`: from sending until the scheduler can see the request (HTTP, tokenizer, process hop).
+    """
+
+    max_num_seqs: int
+    max_batched_tokens: int
+    kv_tokens: int | None = None
+    block_tokens: int = 1
+    mixes_decode: bool = True
+    splits_prompts: bool = True
+    reserves_output: bool = False
+    watermark_share: float = 0.0
+    ubatch_tokens: int | None = None
+    max_request_tokens: int | None = None
+    dispatch_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if min(self.max_num_seqs, self.block_tokens, self.ubatch_tokens or 1) < 1:
+            raise ValueError("sequences, blocks and batches have at least one element")
+        if self.max_batched_tokens < self.max_num_seqs:
+            raise ValueError("a step needs room for one token of every sequence")
+
+
+def slots(count: int, *, context_tokens: int, batch_tokens: int, ubatch_tokens: int) -> Scheduling:
+    """llama-server: `count` slots with `context_tokens` each, a step of at most `batch_tokens`, computed by ubatch."""
+    return Scheduling(
+        max_num_seqs=count,
+        max_batched_tokens=max(batch_tokens, count),
+        ubatch_tokens=ubatch_tokens,
+        max_request_tokens=context_tokens,
+        reserves_output=True,
+    )
