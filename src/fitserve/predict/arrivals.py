@@ -153,20 +153,20 @@ class Traffic:
         """Tokens of each prompt found in the cache, in whole blocks; the last token is always computed."""
         share, block, common = self.reused_share, block_tokens, self.shared_prefix_tokens
         if not share and not common:
-            return array("q", bytes(8 * self.request_count))
+            return array("q", bytes(8 * len(prompts)))
         return array("q", (min(max(int(p * share), common), p - 1) // block * block for p in prompts))
 
-    def sent_s(self) -> tuple["array[float]", int]:
-        """When each request is sent, and how many of these times are known before the run starts."""
+    def sent_s(self) -> "array[float]":
+        """When each request is sent; zeros in a closed loop, where it depends on the run."""
         count, arrivals = self.request_count, self.arrivals
         if isinstance(arrivals, ClosedLoop):
-            return array("d", bytes(8 * count)), min(arrivals.concurrent_requests, count)
+            return array("d", bytes(8 * count))
         if isinstance(arrivals, Poisson):
-            return array("d", _poisson_s(arrivals, count, _chance(self.seed, "arrivals"))), count
+            return array("d", _poisson_s(arrivals, count, _chance(self.seed, "arrivals")))
         if isinstance(arrivals, Bursts):
             group = arrivals.requests or count
-            return array("d", (i // group * arrivals.every_s for i in range(count))), count
-        return array("d", arrivals.times_s[:count]), count
+            return array("d", (i // group * arrivals.every_s for i in range(count)))
+        return array("d", arrivals.times_s[:count])
 
 
 def _chance(seed: int, what: str) -> Random:

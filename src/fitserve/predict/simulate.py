@@ -12,6 +12,7 @@ is admitted, not chunk by chunk.
 from array import array
 from collections import deque
 from heapq import heappop, heappush
+from itertools import compress
 from math import sqrt
 
 from fitserve.predict.arrivals import ClosedLoop, Traffic
@@ -46,18 +47,21 @@ class _Run:
         self.policy, self.records = policy, Records(targets)
         self.mixes, self.reserves, self.seats = policy.mixes_decode, policy.reserves_output, policy.max_num_seqs
         self.block, self.dispatch = policy.block_tokens, policy.dispatch_s
-        self.count, self.live = traffic.request_count, isinstance(traffic.arrivals, ClosedLoop)
-        self.prompts, self.outputs = traffic.prompt_tokens(), traffic.output_tokens()
-        self.sent, self.issued = traffic.sent_s()
         self.shared = traffic.shared_prefix_tokens // self.block
-        self.reused = traffic.reused_tokens(self.prompts, self.block)
         total = _NO_LIMIT if policy.kv_tokens is None else policy.kv_tokens // self.block
         self.blocks = self.free = self.least_free = max(total - self.shared, 0)
         self.watermark = int(policy.watermark_share * self.blocks) if policy.kv_tokens is not None else 0
+        self.prompts, self.outputs, self.sent = traffic.prompt_tokens(), traffic.output_tokens(), traffic.sent_s()
+        self._reject()
+        self.count, self.reused = len(self.prompts), traffic.reused_tokens(self.prompts, self.block)
+        self.rejected = traffic.request_count - self.count
+        users = traffic.arrivals.concurrent_requests if isinstance(traffic.arrivals, ClosedLoop) else None
+        self.live = users is not None
+        self.issued = self.count if users is None else min(users, self.count)
         self.phase = [0] * self.block
         self.now = self.queue_s = self.busy_s = self.chunks_s = self.last_decode = 0.0
         self.step = self.batch = self.context = self.running = self.done = self.next_new = 0
-        self.preemptions = self.rejected = self.recomputed = self.peak_batch = 0
+        self.preemptions = self.recomputed = self.peak_batch = 0
         self.decode_steps = self.prefill_steps = 0
         self.partial, self.past = _NONE, 0  # the prompt that is spread over steps, and how much of it is done
         self.waiting: deque[int] = deque()
@@ -71,6 +75,15 @@ class _Run:
         self.finish_at = array("q", bytes(8 * self.count))  # 0: not decoding
         self.first = array("d", bytes(8 * self.count))
 
+    def _reject(self) -> None:
+        """Drops the requests that could never run: the answer is an error at once, and a user goes on to the next."""
+        longest = min(self.policy.max_request_tokens or _NO_LIMIT, (self.blocks + self.shared) * self.block + 1)
+        if max(self.prompts) + max(self.outputs) <= longest:
+            return
+        kept = [p + n <= longest for p, n in zip(self.prompts, self.outputs, strict=True)]
+        self.prompts, self.outputs = array("q", compress(self.prompts, kept)), array("q", compress(self.outputs, kept))
+        self.sent = array("d", compress(self.sent, kept))
+
     def to_the_end(self) -> None:
         """Event after event until every request is done."""
         turn = self._mixing_turn if self.mixes else self._separate_turn
@@ -79,7 +92,7 @@ class _Run:
                 self._take_arrivals()
             if self.running or self.waiting:
                 turn()
-            elif self.done < self.count:
+            else:
                 self.now = max(self.now, self.sent[self.next_new] + self.dispatch)
 
     def _mixing_turn(self) -> None:
@@ -119,27 +132,14 @@ class _Run:
 
     def _take_arrivals(self) -> None:
         """Moves what the scheduler can see by now into its queue."""
-        longest = self.policy.max_request_tokens or _NO_LIMIT
         while self.next_new < self.issued:
             request = self.next_new
             ready = self.sent[request] + self.dispatch
             if ready > self.now:
                 return
             self.next_new = request + 1
-            tokens = self.prompts[request] + self.outputs[request]
-            if tokens > longest or -(-(tokens - 1) // self.block) - self.shared > self.blocks:
-                self.rejected += 1
-                self._leave()
-            else:
-                self.waiting.append(request)
-                self.queue_s -= ready
-
-    def _leave(self) -> None:
-        """A request is over; in a closed loop its user sends the next one now."""
-        self.done += 1
-        if self.live and self.issued < self.count:
-            self.sent[self.issued] = self.now
-            self.issued += 1
+            self.waiting.append(request)
+            self.queue_s -= ready
 
     def _prefill(self, room: int) -> int:
         """Fills a step with prompt tokens, first come first served, into `room` free blocks; returns how many tokens.
@@ -255,7 +255,10 @@ class _Run:
         if self.rejoined:
             self.rejoined.pop(request, None)
         self.records.finished(self.sent[request], self.first[request], self.now, prompt, count)
-        self._leave()
+        self.done += 1
+        if self.live and self.issued < self.count:  # a user sends the next one at once
+            self.sent[self.issued] = self.now
+            self.issued += 1
 
     def _make_room(self) -> tuple[int, bool]:
         """Blocks that the next decode step takes, and whether the youngest requests had to give theirs up for it."""
@@ -363,7 +366,7 @@ class _Run:
 
     def figures(self) -> ServingFigures:
         """The figures of the finished run."""
-        makespan = max(self.now - self.sent[0], 0.0)
+        makespan = self.now - self.sent[0] if self.count else 0.0
         used = (self.blocks - self.least_free + self.shared) * self.block
         capacity = self.policy.kv_tokens
         return self.records.figures(
