@@ -77,18 +77,23 @@ class Histogram:
         """Mean and percentiles of all values."""
         if not self.count:
             return Distribution(mean=nan, p50=nan, p90=nan, p99=nan)
-        p50, p90, p99 = (self._percentile(share) for share in (0.5, 0.9, 0.99))
+        bins = [found for _, found in sorted(self._bins.items())]
+        p50, p90, p99 = (_bin_rank(bins, (self.count - 1) * share) for share in (0.5, 0.9, 0.99))
         return Distribution(mean=self.total / self.count, p50=p50, p90=p90, p99=p99)
 
-    def _percentile(self, share: float) -> float:
-        before, place = 0.0, (self.count - 1) * share
-        mean = nan
-        for _, (count, amount) in sorted(self._bins.items()):
-            mean = amount / count
-            before += count
-            if before > place:
-                break
-        return mean
+
+def _bin_rank(bins: Sequence[Sequence[float]], place: float) -> float:
+    """The value at a place among the ranks, between two ranks linear; a bin is (values, their sum)."""
+    rank, before, low = int(place), 0.0, None
+    value = nan
+    for count, amount in bins:
+        value = amount / count
+        before += count
+        if low is None and before > rank:
+            low = value
+        if before > rank + 1:
+            break
+    return value if low is None else low + (value - low) * (place - rank)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
