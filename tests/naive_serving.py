@@ -151,17 +151,12 @@ class Naive:
 
     def step(self, decoding: list[Request], chunks: list[tuple[Request, int]]) -> None:
         context = sum(request.computed + 1 for request in decoding)
-        seconds = self.times.decode_s(len(decoding), context)
-        piece = self.policy.ubatch_tokens or 10**9
-        for request, chunk in chunks:
-            left, past = chunk, request.computed
-            while left:
-                seconds += self.times.prefill_s(min(left, piece), past)
-                past += min(left, piece)
-                left -= min(left, piece)
-        in_step = len(decoding) + sum(chunk for _, chunk in chunks)
-        if chunks:
-            seconds += (ceil(in_step / piece) - 1) * self.times.decode_s(0, 0)
+        tokens = sum(chunk for _, chunk in chunks)
+        if tokens:
+            seen = sum(chunk * (request.computed + chunk / 2) for request, chunk in chunks) / tokens
+            seconds = self.prefill_s(len(decoding), context, tokens, seen - tokens / 2)
+        else:
+            seconds = self.times.decode_s(len(decoding), context)
         self.busy_s += len(self.running) * seconds
         self.now += seconds
         for request in decoding:
@@ -178,6 +173,18 @@ class Naive:
                 self.free += request.blocks
                 request.blocks = 0
                 self.send_next()
+
+    def prefill_s(self, batch: int, context: int, tokens: int, past: float) -> float:
+        """The decodes stand first in the batch of the device, the prompt tokens fill it up and go on in further ones."""
+        most, seconds = self.policy.ubatch_tokens or 10**9, 0.0
+        while batch or tokens:
+            fit = max(min(tokens, most - batch), 0)
+            if batch:
+                seconds += self.times.mixed_s(batch, context, fit, past) if fit else self.times.decode_s(batch, context)
+            else:
+                seconds += self.times.prefill_s(fit, past)
+            batch, tokens, past = 0, tokens - fit, past + fit
+        return seconds
 
     def mixed_step(self) -> None:
         preempted = self.take_blocks()

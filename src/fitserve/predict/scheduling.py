@@ -5,17 +5,23 @@ from typing import Protocol
 
 
 class StepTimes(Protocol):
-    """Seconds of one engine step. A step with prefill takes `decode_s` plus `prefill_s` of every chunk in it."""
+    """Seconds of one engine step.
 
-    def decode_s(self, batch: int, context_tokens: int) -> float:
-        """One token for each of `batch` sequences that hold `context_tokens` in sum, the tokens being fed included.
+    Where several prompts make up a chunk, `past_tokens` is that of one prompt of the same work: `past_tokens` + half of
+    the chunk is the number of tokens that a token of the chunk sees in the mean. It is then a fraction, and negative
+    for prompts shorter than the chunk.
+    """
 
-        `decode_s(0, 0)` is what a step costs that decodes nothing (weights read once, launches, scheduler).
-        """
+    def decode_s(self, batch: float, context_tokens: float, /) -> float:
+        """One token for each of `batch` sequences that hold `context_tokens` in sum, the tokens being fed included."""
         ...
 
-    def prefill_s(self, chunk_tokens: int, past_tokens: int) -> float:
-        """What a chunk of a prompt adds to a step, when `past_tokens` of its sequence are in the cache before it."""
+    def prefill_s(self, chunk_tokens: float, past_tokens: float, /) -> float:
+        """A chunk of a prompt with `past_tokens` of it in the cache, and nothing else."""
+        ...
+
+    def mixed_s(self, batch: float, context_tokens: float, chunk_tokens: float, past_tokens: float, /) -> float:
+        """A decode of `batch` sequences and a chunk, in one step."""
         ...
 
 
@@ -32,7 +38,7 @@ class Scheduling:
     - `reserves_output`: a request is admitted with room for all of its output, so nothing is ever preempted. Otherwise
       room is taken as it grows, and when none is left the youngest request loses its cache and is computed again.
     - `watermark_share`: share of the blocks that admission leaves free (vLLM V0).
-    - `ubatch_tokens`: tokens that the device computes at once; a larger step reads the weights again (llama.cpp).
+    - `ubatch_tokens`: tokens that the device computes at once; a larger step is several in a row (llama.cpp).
     - `max_request_tokens`: longest prompt and output together; longer requests are rejected.
     - `dispatch_s`: from sending until the scheduler can see the request (HTTP, tokenizer, process hop).
     """

@@ -43,7 +43,7 @@ class _Run:
     """
 
     def __init__(self, times: StepTimes, policy: Scheduling, traffic: Traffic, targets: Targets | None) -> None:
-        self.decode_s, self.prefill_s = times.decode_s, times.prefill_s
+        self.decode_s, self.prefill_s, self.mixed_s = times.decode_s, times.prefill_s, times.mixed_s
         self.policy, self.records = policy, Records(targets)
         self.mixes, self.reserves, self.seats = policy.mixes_decode, policy.reserves_output, policy.max_num_seqs
         self.block, self.dispatch = policy.block_tokens, policy.dispatch_s
@@ -59,7 +59,7 @@ class _Run:
         self.live = users is not None
         self.issued = self.count if users is None else min(users, self.count)
         self.phase = [0] * self.block
-        self.now = self.queue_s = self.busy_s = self.chunks_s = self.last_decode = 0.0
+        self.now = self.queue_s = self.busy_s = self.pairs = self.last_decode = 0.0
         self.step = self.batch = self.context = self.running = self.done = self.next_new = 0
         self.preemptions = self.recomputed = self.peak_batch = 0
         self.decode_steps = self.prefill_steps = 0
@@ -97,10 +97,11 @@ class _Run:
 
     def _mixing_turn(self) -> None:
         """Running sequences get their token and their block first; prefill takes what is left of both."""
-        need, preempted = self._make_room()
-        if not preempted and (self.waiting or self.partial >= 0) and self._prefill(self.free - need):
+        need = self._make_room()
+        tokens = self._prefill(self.free - need) if self.waiting or self.partial >= 0 else 0
+        if tokens:
             batch = self.batch
-            seconds = self.decode_s(batch, self.context) + self.chunks_s
+            seconds = self._step_s(batch, tokens)
             self.now += seconds
             self.busy_s += self.running * seconds
             self.prefill_steps += 1
@@ -111,15 +112,16 @@ class _Run:
             for request in self.ended:
                 self._join(request)
         elif self.batch:
-            self._decode(need, preempted)
+            self._decode(need)
 
     def _separate_turn(self) -> None:
         """A prefill step while anything can be admitted, and otherwise decode steps."""
-        if (self.waiting or self.partial >= 0) and self._prefill(self.free):
+        tokens = self._prefill(self.free) if self.waiting or self.partial >= 0 else 0
+        if tokens:
             batch = self.batch
             if batch and not self.late:
                 self.late.append([self.now, batch])
-            seconds = self.decode_s(0, 0) + self.chunks_s
+            seconds = self._step_s(0, tokens)
             self.now += seconds
             self.busy_s += self.running * seconds
             self.prefill_steps += 1
@@ -128,7 +130,7 @@ class _Run:
             if self.batch > batch:
                 self.late.append([self.now, self.batch - batch])
         elif self.batch:
-            self._decode(*self._make_room())
+            self._decode(self._make_room())
 
     def _take_arrivals(self) -> None:
         """Moves what the scheduler can see by now into its queue."""
@@ -144,12 +146,12 @@ class _Run:
     def _prefill(self, room: int) -> int:
         """Fills a step with prompt tokens, first come first served, into `room` free blocks; returns how many tokens.
 
-        `ended` then holds the requests whose prompt is complete, `chunks_s` the time that the chunks add.
+        `ended` then holds the requests whose prompt is complete, `pairs` how many tokens all tokens of the step see.
         """
         waiting, policy = self.waiting, self.policy
         budget = limit = policy.max_batched_tokens - (self.batch if self.mixes else 0)
         self.ended.clear()
-        self.chunks_s = 0.0
+        self.pairs = 0.0
         if self.partial >= 0:
             budget -= self._continue(budget)
         while waiting and budget > 0 and self.running < self.seats and self.partial < 0:
@@ -171,14 +173,11 @@ class _Run:
             self._admit(request, need)
             room -= need
             budget -= chunk
-            self.chunks_s += self._chunk_s(chunk, past)
+            self.pairs += chunk * (past + chunk / 2)
             if past + chunk == tokens:
                 self.ended.append(request)
             else:
                 self.partial, self.past = request, past + chunk
-        if policy.ubatch_tokens and limit > budget:
-            in_step = limit - budget + (self.batch if self.mixes else 0)
-            self.chunks_s += ((in_step - 1) // policy.ubatch_tokens) * self.decode_s(0, 0)
         return limit - budget
 
     def _continue(self, budget: int) -> int:
@@ -187,19 +186,26 @@ class _Run:
         tokens = self.prompts[request] + self.resumed.get(request, 0)
         chunk = min(tokens - self.past, budget)
         if chunk > 0:
-            self.chunks_s += self._chunk_s(chunk, self.past)
+            self.pairs += chunk * (self.past + chunk / 2)
             self.past += chunk
             if self.past == tokens:
                 self.ended.append(request)
                 self.partial = _NONE
         return chunk
 
-    def _chunk_s(self, tokens: int, past: int) -> float:
-        """What a chunk adds to its step, computed in pieces where the device takes no more at once."""
-        piece = self.policy.ubatch_tokens
-        if piece is None or tokens <= piece:
-            return self.prefill_s(tokens, past)
-        return sum(self.prefill_s(min(piece, tokens - at), past + at) for at in range(0, tokens, piece))
+    def _step_s(self, batch: int, tokens: int) -> float:
+        """Time of a step with so many prompt tokens, in pieces where the device takes no more at once."""
+        past, piece = self.pairs / tokens - tokens / 2, self.policy.ubatch_tokens or _NO_LIMIT
+        first = min(tokens, piece - batch)
+        if not batch:
+            seconds = self.prefill_s(first, past)
+        elif first > 0:
+            seconds = self.mixed_s(batch, self.context, first, past)
+        else:
+            first, seconds = 0, self.decode_s(batch, self.context)
+        for done in range(first, tokens, piece):
+            seconds += self.prefill_s(min(piece, tokens - done), past + done)
+        return seconds
 
     def _admit(self, request: int, need: int) -> None:
         self.waiting.popleft()
@@ -260,14 +266,15 @@ class _Run:
             self.sent[self.issued] = self.now
             self.issued += 1
 
-    def _make_room(self) -> tuple[int, bool]:
-        """Blocks that the next decode step takes, and whether the youngest requests had to give theirs up for it."""
+    def _make_room(self) -> int:
+        """Blocks that the next decode step takes; the youngest requests give theirs up for it where too few are free.
+
+        What is free then never suffices for them to come back in the same step.
+        """
         phase, at = self.phase, (self.step + 1) % self.block
-        if phase[at] <= self.free:
-            return phase[at], False
         while phase[at] > self.free:
             self._preempt()
-        return phase[at], True
+        return phase[at]
 
     def _preempt(self) -> None:
         """The youngest request loses its cache and goes to the head of the queue."""
@@ -300,13 +307,13 @@ class _Run:
         self.waiting.appendleft(request)
         self.queue_s -= self.now
 
-    def _decode(self, need: int, preempted: bool) -> None:
+    def _decode(self, need: int) -> None:
         """Decode steps until the next thing that can change the batch."""
         heap, finish_at, batch, context = self.heap, self.finish_at, self.batch, self.context
         while finish_at[heap[0] & _MASK] != heap[0] >> _BITS:
             heappop(heap)
         steps = (heap[0] >> _BITS) - self.step
-        if preempted or self.late:
+        if self.late:
             steps = 1
         elif steps > 1:
             steps = self._steps_with_room(min(steps, max(_LEAST_STRETCH, context // (4 * batch))))
