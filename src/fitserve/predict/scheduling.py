@@ -1,6 +1,7 @@
 """How an engine forms its steps, and how long a step takes: what the simulation of serving stands on."""
 
 from dataclasses import dataclass
+from math import sqrt
 from typing import Protocol
 
 
@@ -71,3 +72,15 @@ def slots(count: int, *, context_tokens: int, batch_tokens: int, ubatch_tokens: 
         max_request_tokens=context_tokens,
         reserves_output=True,
     )
+
+
+def steps_until(until_s: float, first_s: float, slope_s: float, most: int) -> int:
+    """The fewest steps that reach a time, where each takes `slope_s` longer than the one before."""
+    level = first_s - slope_s / 2
+    root = sqrt(max(level * level + 2 * slope_s * until_s, 0.0))
+    steps = min(max(int(2 * until_s / (level + root)), 1), most) if level + root > 0 else 1
+    while steps < most and steps * (first_s + slope_s * (steps - 1) / 2) < until_s:
+        steps += 1
+    while steps > 1 and (steps - 1) * (first_s + slope_s * (steps - 2) / 2) >= until_s:
+        steps -= 1
+    return steps

@@ -13,11 +13,10 @@ from array import array
 from collections import deque
 from heapq import heappop, heappush
 from itertools import compress
-from math import sqrt
 
 from fitserve.predict.arrivals import ClosedLoop, Traffic
 from fitserve.predict.figures import Records, ServingFigures, Targets
-from fitserve.predict.scheduling import Scheduling, StepTimes
+from fitserve.predict.scheduling import Scheduling, StepTimes, steps_until
 
 _NO_LIMIT = 1 << 50
 _BITS = 32  # a heap entry is (finish step, request) in one whole number, which compares faster than a pair
@@ -325,7 +324,7 @@ class _Run:
                 until = self.sent[self.next_new] + self.dispatch - self.now
                 if seconds > until:
                     slope = (last - first) / (steps - 1)
-                    steps = _steps_until(until, first, slope, steps)
+                    steps = steps_until(until, first, slope, steps)
                     last = first + slope * (steps - 1)
                     seconds = steps * (first + last) / 2
         self.now += seconds
@@ -389,15 +388,3 @@ class _Run:
             decode_steps=self.decode_steps,
             prefill_steps=self.prefill_steps,
         )
-
-
-def _steps_until(until_s: float, first_s: float, slope_s: float, most: int) -> int:
-    """The fewest steps that reach a time, where each takes `slope_s` longer than the one before."""
-    level = first_s - slope_s / 2
-    root = sqrt(max(level * level + 2 * slope_s * until_s, 0.0))
-    steps = min(max(int(2 * until_s / (level + root)), 1), most) if level + root > 0 else 1
-    while steps < most and steps * (first_s + slope_s * (steps - 1) / 2) < until_s:
-        steps += 1
-    while steps > 1 and (steps - 1) * (first_s + slope_s * (steps - 2) / 2) >= until_s:
-        steps -= 1
-    return steps
