@@ -3,7 +3,7 @@
 usage: python benchmarks/simulate.py [MOST_REQUESTS]
 
 The step times are a simple affine law in the range of an 8B to 70B model on a data-centre GPU, so that the figures are
-those of the simulation and not of a step model; the last lines put a slower step model behind a table. Goals: 10,000
+those of the simulation and not of a step model; two lines put a slower step model behind a table. Goals: 10,000
 requests/s, 5,000 times real time at 512 users, and a cost that grows no faster than the requests. Rates are those of
 CPU time, which other work on the machine does not change much; the wall time stands beside it.
 """
