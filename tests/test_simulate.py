@@ -292,6 +292,13 @@ def test_impossible_policies_are_refused() -> None:
         Scheduling(max_num_seqs=9, max_batched_tokens=8)
     with pytest.raises(ValueError, match="at least one"):
         Scheduling(max_num_seqs=0, max_batched_tokens=8)
+    for arrivals in (ClosedLoop(0), Poisson(0.0), Poisson(1.0, burstiness=0.0)):
+        with pytest.raises(ValueError, match=r"at least one user|above zero"):
+            chat(arrivals, 2)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        run(ClosedLoop(1), 1, 1, 1, reused_share=1.5)
+    with pytest.raises(ValueError, match="at least one request"):
+        run(ClosedLoop(1), 1, 1, 0)
     with pytest.raises(ValueError, match="needs a time"):
         Traffic(prompt=Fixed(1), output=Fixed(1), arrivals=Timed((0.0,)), request_count=2)
 
@@ -366,6 +373,15 @@ def test_less_room_for_the_cache_means_waiting() -> None:
         assert tight.queue_share > wide.queue_share
         assert tight.output_tok_per_s < wide.output_tok_per_s
         assert tight.tpot_s.p50 < wide.tpot_s.p50, "fewer at once are faster each"
+
+
+def test_a_full_cache_is_why_the_first_token_comes_late() -> None:
+    # the same server with room for all users and for a third of them: the wait, not the prefill, makes TTFT long
+    wide, tight = (
+        simulate(BUSY, replace(SERVER, kv_tokens=tokens), chat(ClosedLoop(64), 640)) for tokens in (60_000, 12_000)
+    )
+    assert tight.ttft_s.mean > 5 * wide.ttft_s.mean
+    assert tight.queue_share * tight.e2e_s.mean > 0.8 * tight.ttft_s.mean
 
 
 def test_the_seed_decides_everything() -> None:

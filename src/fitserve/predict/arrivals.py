@@ -138,6 +138,10 @@ class Traffic:
             raise ValueError("a share is between 0 and 1")
         if isinstance(self.arrivals, Timed) and len(self.arrivals.times_s) < self.request_count:
             raise ValueError("every request needs a time")
+        if isinstance(self.arrivals, ClosedLoop) and self.arrivals.concurrent_requests < 1:
+            raise ValueError("a closed loop has at least one user")
+        if isinstance(self.arrivals, Poisson) and min(self.arrivals.rate_per_s, self.arrivals.burstiness) <= 0:
+            raise ValueError("a rate is above zero")
 
     def prompt_tokens(self) -> "array[int]":
         """Tokens of each prompt with the shared prefix, in the order of sending."""
