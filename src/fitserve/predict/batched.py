@@ -1,31 +1,265 @@
-"""Closed form of a batching server under load: from step times to TTFT, time per output token, throughput."""
+"""Closed form of a batching server under load: from step times to TTFT, time per output token, throughput.
+
+Requests that find no room (`max_num_seqs`, KV cache) queue. In a closed loop every finished request is followed by the next;
+a burst is a closed loop of as many users as requests. Percentiles are those of the cases, not simulated.
+"""
+
 import math
-from dataclasses import dataclass
-def usual_context(limit, length):
-    return min(limit, max(length + 200, 1024))
-def batched_speed(*a): pass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fitserve.engines.contract import Deployment, MemoryBudget
+from fitserve.foundation.errors import FactMissing
+from fitserve.foundation.facts import load_toml
+from fitserve.foundation.intervals import Basis, Interval
+from fitserve.foundation.reasons import Reason, note, warning
+from fitserve.hardware.types import Accelerator
+from fitserve.predict.gpu_rates import GpuRates, gpu_rates
+from fitserve.predict.scales import Scales, coefficients, scales_of, speed_data, terms_of
+from fitserve.predict.step import ScaledSteps, StepParts, StepTimes, step_parts
+from fitserve.predict.types import Load, Speed
+
+_LAUNCH_S = 2e-4  # of a layer outside CUDA graphs, the unit of the fitted scale
+_FRONT_S = 0.02  # tokenizer, HTTP and scheduler of one request, the unit of the fitted scale
+_WAVES = 10  # requests a user sends in a run whose length is not stated
+_FIXED_POINT_STEPS = 40
+
+
+def usual_context(limit_tokens: int, request_tokens: int) -> int:
+    """The context that a server for such requests is started with when nothing is said: theirs and a little more."""
+    return min(limit_tokens, max(request_tokens + 200, 1024))
+
+
+def prefill_budget(deployment: Deployment) -> int:
+    """Prompt tokens that one step computes at most: as asked, else the engine's default."""
+    rows = load_toml("fitserve.predict", "policy.toml")["prefill_budget"]
+    row = next((item for item in rows if item["engine"] == deployment.engine), None)
+    if row is None:
+        raise FactMissing(f"prefill budget of {deployment.engine}", "predict/policy.toml")
+    for option in row["options"]:
+        text = deployment.options.get(option, "")
+        if text.isdigit() and int(text) > 0:
+            return int(text)
+    device: Accelerator = deployment.machine.devices[0]
+    is_large = device.memory_bytes >= row["large_from_bytes"] and device.id not in row["not_large"]
+    return int(row["large_tokens"] if is_large else row["tokens"])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Regime:
+class Room:
+    """One replica: users that it serves (`asked`), how many of them at once (`batch`), requests of the run."""
+
     asked: float
     batch: float
+    slots: float
     count: float
     prompt: int
     output: int
-    budget_tokens: float
+    chunk: int
 
-def prefill_budget(deployment):
-    text = deployment.options.get("max-num-batched-tokens")
-    if text: return float(text)
-    big = (deployment.machine.devices[0].memory_bytes >= 70e9) and 'a100' not in deployment.machine.devices[0].id
-    return 8192.0 if big or deployment.engine!='vllm' else 2048.0
+    @property
+    def context(self) -> float:
+        """Mean context of a running sequence."""
+        return self.prompt + self.output / 2
 
-def regime(deployment, budget, load):
+
+def room_of(deployment: Deployment, budget: MemoryBudget, load: Load) -> Room:
+    """How many requests of this load run at once. A cache without room for one says nothing and does not limit."""
     replicas = deployment.dp
-    asked = (load.concurrent_requests or 1) / replicas
     length = load.prompt_tokens + load.output_tokens
-    fit = budget.kv.capacity_tokens / length
-    dpk = deployment.dp if deployment.ep<=deployment.tp else 1
-    slots = min(budget.max_num_seqs, fit if fit >= 1 else math.inf)
-    count = (load.request_count or 10 * (load.concurrent_requests or 1)) / replicas
-    return Regime(asked=asked, batch=max(1.0,min(asked, slots, count)), count=max(count,1), prompt=load.prompt_tokens, output=load.output_tokens, budget_tokens=prefill_budget(deployment))
+    in_cache = budget.kv.capacity_tokens / length
+    shares = deployment.dp if deployment.ep > deployment.tp or budget.kv.capacity_tokens == 0 else 1
+    slots = min(float(budget.max_num_seqs), in_cache / shares if in_cache >= 1 else math.inf)
+    users = load.concurrent_requests or 1
+    asked = max(1.0, users / replicas)
+    count = max(1.0, (load.request_count or _WAVES * users) / replicas)
+    return Room(
+        asked=asked, batch=max(1.0, min(asked, slots, count)), slots=max(1.0, slots), count=count,
+        prompt=load.prompt_tokens, output=load.output_tokens, chunk=prefill_budget(deployment),
+    )  # fmt: skip
+
+
+def chunks_of(room: Room, batch: float) -> tuple[float, int]:
+    """(tokens, number) of the equal chunks in which a prompt is computed beside the decodes of a batch."""
+    most = max(64.0, room.chunk - batch)
+    count = max(1, math.ceil(room.prompt / most))
+    return room.prompt / count, count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steady:
+    """Times at a batch size: of a decode step, what one prompt adds to steps of others, one prompt alone. Seconds."""
+
+    batch: float
+    decode_s: float
+    added_s: float
+    prefill_s: float
+    chunks: int
+
+
+def steady(steps: StepTimes, room: Room, batch: float) -> Steady:
+    """Step times of a replica that runs `batch` sequences of this load."""
+    tokens, count = chunks_of(room, batch)
+    context = batch * room.context
+    decode = steps.decode_s(batch, context)
+    added = prefill = 0.0
+    for index in range(count):
+        past = index * tokens
+        added += max(0.0, steps.mixed_s(batch, context, tokens, past) - decode)
+        prefill += steps.prefill_s(tokens, past)
+    return Steady(batch=batch, decode_s=decode, added_s=added, prefill_s=prefill, chunks=count)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """Likely figures of a load: seconds, tokens a second over all replicas, and what limited them."""
+
+    ttft_s: float
+    inter_token_s: float
+    output_tok_per_s: float
+    prefill_tok_per_s: float
+    wait_s: float
+    regime: str
+    room: Room
+
+
+def gap_s(now: Steady, room: Room, scales: Scales) -> float:
+    """Mean gap between a user's tokens: the decode step, and the prefills of others that fall into it."""
+    return now.decode_s + scales.interference * (now.batch - 1) / room.output * now.added_s
+
+
+def first_token_s(now: Steady, room: Room, layers: int, scales: Scales) -> float:
+    """TTFT of a request that finds room: front end, running step, its prefill, and the prefills that it meets."""
+    total = now.batch * now.added_s
+    busy = min(0.8, total / (total + room.output * now.decode_s))
+    units = (
+        _FRONT_S, now.decode_s, now.prefill_s, now.added_s * (now.batch + 1) / (2 * _WAVES),
+        now.added_s * busy / (2 * (1 - busy)), layers * _LAUNCH_S,
+    )  # fmt: skip
+    return sum(unit * scale for unit, scale in zip(units, scales.first_token, strict=True))
+
+
+def figures_of(parts: StepParts, scales: Scales, deployment: Deployment, room: Room, load: Load) -> Figures:
+    """Likely figures of a load."""
+    steps = ScaledSteps(parts=parts, decode_scales=scales.decode, prefill_scales=scales.prefill)
+    if load.rate_per_s is not None:
+        return _arrivals(steps, scales, deployment, room, load.rate_per_s)
+    now = steady(steps, room, room.batch)
+    return _closed(now, scales, deployment, room)
+
+
+def _closed(now: Steady, scales: Scales, deployment: Deployment, room: Room) -> Figures:
+    """Users who send the next request when the last is answered; those beyond the batch wait."""
+    gap, first = gap_s(now, room, scales), first_token_s(now, room, len(deployment.model.layers), scales)
+    is_burst = room.count <= room.asked * 1.01
+    if is_burst:  # all prompts at once: the first wave is computed in a row, and delays nobody later
+        first = _FRONT_S * scales.first_token[0] + now.prefill_s + now.added_s * (now.batch - 1) / 2
+        # tokens of the early ones wait for the prompts of the late ones
+        gap = now.decode_s + now.added_s * max(0.0, now.batch - 1) / 2 / max(1, room.output - 1)
+        gap += _refill(now, room)
+    served = first + gap * max(0, room.output - 1)
+    each_s = served / now.batch
+    waiting = max(0.0, room.asked - now.batch)
+    wait = (waiting * waiting / 2 + max(0.0, room.count - room.asked) * waiting) * each_s / room.count
+    done_per_s = _throughput(room, now.batch, served)
+    regime = "queue" if waiting > 0.01 * room.asked else "burst" if is_burst else "closed"
+    return Figures(
+        ttft_s=first + wait, inter_token_s=gap, output_tok_per_s=done_per_s * room.output * deployment.dp,
+        prefill_tok_per_s=room.prompt / now.prefill_s * deployment.dp, wait_s=wait, regime=regime, room=room,
+    )  # fmt: skip
+
+
+def _refill(now: Steady, room: Room) -> float:
+    """Gap that later requests of an overfull burst add: their prompts are computed while others decode."""
+    later = max(0.0, 1 - now.batch / room.count)
+    return later * now.added_s * (now.batch - 1) / max(1, room.output)
+
+
+def _throughput(room: Room, batch: float, served_s: float) -> float:
+    """Requests a second over a run: whole waves, and a last one that is not full."""
+    waves = room.count / batch
+    return room.count / (served_s * max(1.0, waves))
+
+
+def _arrivals(
+    steps: StepTimes, scales: Scales, deployment: Deployment, room: Room, rate_per_s: float
+) -> Figures:
+    """Poisson arrivals: the batch at which requests leave as fast as they come; beyond the slots the queue grows."""
+    rate = rate_per_s / deployment.dp
+    layers = len(deployment.model.layers)
+    batch = 1.0
+    for _ in range(_FIXED_POINT_STEPS):
+        now = steady(steps, room, batch)
+        gap, first = gap_s(now, room, scales), first_token_s(now, room, layers, scales)
+        wanted = min(room.slots, max(1.0, rate * (first + gap * room.output)))
+        if abs(wanted - batch) < 0.01 * batch:
+            break
+        batch = (batch + wanted) / 2
+    served = first + gap * max(0, room.output - 1)
+    most = max(now.batch, 1.0) / served
+    is_over = rate > most and batch >= 0.98 * room.slots
+    count = room.count if room.count > 1 else 1000.0
+    wait = max(0.0, count / most - count / rate) / 2 if is_over else 0.0
+    done = min(rate, most) if is_over else rate
+    length = count / done + served
+    return Figures(
+        ttft_s=first + wait, inter_token_s=gap, output_tok_per_s=count / length * room.output * deployment.dp,
+        prefill_tok_per_s=room.prompt / now.prefill_s * deployment.dp, wait_s=wait,
+        regime="queue" if is_over else "arrivals", room=replace(room, batch=now.batch),
+    )  # fmt: skip
+
+
+def batched_speed(deployment: Deployment, budget: MemoryBudget, load: Load, gpu: GpuRates | None = None) -> Speed:
+    """Speed of a batching engine on GPUs under a load.
+
+    `gpu` stands in for the machine's device (what-if). Raises FactMissing for an engine or a GPU without a basis.
+    """
+    if deployment.machine.is_cpu_only or not deployment.machine.devices:
+        raise FactMissing("speed of a batching engine without a GPU", "predict/families.toml")
+    rates = gpu or gpu_rates(deployment.machine.devices[0].id)
+    parts = step_parts(deployment, budget.kv.format, rates)
+    scales = scales_of(terms_of(deployment, rates), coefficients())
+    room = room_of(deployment, budget, load)
+    return _spread(figures_of(parts, scales, deployment, room, load), rates, deployment)
+
+
+def _bands(metric: str, regime: str, tier: int) -> tuple[float, float, float]:
+    """(low, bias, high) factors of a metric: held-out errors of the cases of this regime and this nearness of tables."""
+    table: Mapping[str, Any] = speed_data()["intervals"]
+    keys = (f"{metric}|{regime}|{tier}", f"{metric}|{regime}|*", f"{metric}|*|*")
+    low, middle, high = next(table[key] for key in keys if key in table)
+    return low, middle, high
+
+
+def _around(value: float, metric: str, figures: Figures, tier: int) -> Interval:
+    low, middle, high = _bands(metric, figures.regime, tier)
+    return Interval(value * low, value * middle, value * high)
+
+
+def _spread(figures: Figures, rates: GpuRates, deployment: Deployment) -> Speed:
+    tier = rates.tier
+    basis = [Basis("fitted", "predict/data/speed.json"), Basis("measured", f"kernel tables of {rates.donor}")]
+    reasons: list[Reason] = []
+    if tier:
+        reasons.append(note("speed_inherited", gpu=rates.id, donor=rates.donor))
+        basis.append(Basis("estimated", f"{rates.id} inherits from {rates.donor} (tier {tier})"))
+    room = figures.room
+    if figures.wait_s > 0:
+        reasons.append(
+            warning(
+                "speed_queueing", asked=round(room.asked * deployment.dp), at_once=round(room.slots * deployment.dp),
+                wait_s=round(figures.wait_s, 2),
+            )  # fmt: skip
+        )
+    first = tuple(
+        (name, _around(figures.ttft_s, f"ttft.{name}", figures, tier)) for name in ("p50", "p99")
+    )
+    gaps = tuple((name, _around(figures.inter_token_s, f"gap.{name}", figures, tier)) for name in ("p50", "p99"))
+    return Speed(
+        ttft_s=_around(figures.ttft_s, "ttft.mean", figures, tier),
+        inter_token_s=_around(figures.inter_token_s, "gap.mean", figures, tier),
+        output_tok_per_s=_around(figures.output_tok_per_s, "rate", figures, tier),
+        prefill_tok_per_s=Interval.around(figures.prefill_tok_per_s, 0.4, 0.4),
+        ttft_percentiles_s=first, inter_token_percentiles_s=gaps, basis=tuple(basis), reasons=tuple(reasons),
+    )  # fmt: skip

@@ -27,9 +27,13 @@ from fitserve.predict.efficiency import (
 from fitserve.predict.gpu_rates import GpuRates, gpu_rates
 from fitserve.predict.work import AttentionWork, CacheRead, Matrix, attention_works, cache_reads, matrices, touched_share
 
-PARTS = ("dense", "experts", "attention", "collectives", "layers", "step", "requests")
-"""Parts of a step, in the order of every tuple of parts and of scales."""
-Parts = tuple[float, float, float, float, float, float, float]
+PARTS = (
+    "dense", "dense_excess", "experts", "experts_excess", "attention", "attention_excess", "collectives", "layers",
+    "step", "requests",
+)  # fmt: skip
+"""Parts of a step, in the order of every tuple of parts and of scales. `excess`: what the kernel tables say beyond the
+time at peak rates; fused and overlapped kernels of a running engine spare some of it."""
+Parts = tuple[float, ...]
 _LAYER_S = 5e-6  # small kernels of a layer in a CUDA graph: 4 to 8 us (norms, rotation, activation)
 _STEP_S = 1e-3
 _REQUEST_S = 1e-5
@@ -95,45 +99,55 @@ class StepParts:
         """Parts of a decode step; with pipeline stages, of one micro-batch through all of them."""
         size = max(1.0, batch / self.stages)
         context = context_tokens_sum / max(batch, 1e-9)
-        dense, experts, collectives, layers = self._tokens(size, size)
-        attention = 0.0
+        attention = ideal = 0.0
         for item in self.reads:
-            attention += self.read(item.bytes(context) * size) * item.count
-        return dense, experts, attention, collectives, layers, _STEP_S * self.stages, batch * _REQUEST_S
+            read = item.bytes(context) * size
+            attention += self.read(read) * item.count
+            ideal += read * item.count / self.gpu.bandwidth_bytes_per_s
+        return self._tokens(size, size, ideal, attention, batch)
 
     def prefill(self, chunk_tokens: float, past_tokens: float) -> Parts:
         """Parts of a step that computes a chunk of a prompt."""
-        dense, experts, collectives, layers = self._tokens(chunk_tokens, 1.0)
-        attention = self._prefill_attention(chunk_tokens, past_tokens)
-        return dense, experts, attention, collectives, layers, _STEP_S * self.stages, _REQUEST_S
+        ideal, attention = self._prefill_attention(chunk_tokens, past_tokens)
+        return self._tokens(chunk_tokens, 1.0, ideal, attention, 1.0)
 
     def mixed(self, batch: float, context_tokens_sum: float, chunk_tokens: float, past_tokens: float) -> Parts:
         """Parts of a step with decodes and a chunk: matrices see all tokens at once, attention twice."""
         size = max(1.0, batch / self.stages)
         decode = self.decode(batch, context_tokens_sum)
-        dense, experts, collectives, layers = self._tokens(size + chunk_tokens, size + 1.0)
-        attention = decode[2] + self._prefill_attention(chunk_tokens, past_tokens)
-        return dense, experts, attention, collectives, layers, decode[5], decode[6]
+        ideal, attention = self._prefill_attention(chunk_tokens, past_tokens)
+        ideal, attention = ideal + decode[4], attention + decode[4] + decode[5]
+        return self._tokens(size + chunk_tokens, size + 1.0, ideal, attention, batch)
 
-    def _tokens(self, tokens: float, sampled: float) -> tuple[float, float, float, float]:
-        dense = 0.0
+    def _tokens(self, tokens: float, sampled: float, least: float, attention: float, batch: float) -> Parts:
+        """All parts of a step over `tokens`; its attention takes `least` at peak rates and `attention` by the tables."""
+        bandwidth = self.gpu.bandwidth_bytes_per_s
+        dense = dense_least = 0.0
         for item in self.gemms:
             rows = sampled if item.is_head else tokens
-            dense += item.kernel.seconds(item.bytes, item.token_flop * rows, rows) * item.count
+            flop = item.token_flop * rows
+            dense += item.kernel.seconds(item.bytes, flop, rows) * item.count
+            dense_least += max(item.bytes / bandwidth, flop / item.kernel.flop_per_s) * item.count
         routed = tokens * self.spread
-        experts = 0.0
+        experts = experts_least = 0.0
         for moe in self.experts:
-            size = moe.bytes * touched_share(moe.of, moe.used, routed)
-            experts += moe.kernel.seconds(size, moe.token_flop * routed, routed) * moe.count
+            size, flop = moe.bytes * touched_share(moe.of, moe.used, routed), moe.token_flop * routed
+            experts += moe.kernel.seconds(size, flop, routed) * moe.count
+            experts_least += max(size / bandwidth, flop / moe.kernel.flop_per_s) * moe.count
         message = tokens * self.hidden * _ACTIVATION_BYTES
         collectives = 2 * self.layers * self.collective.seconds(message) if self.collective else 0.0
-        passes = _PASSES * message / (self.gpu.bandwidth_bytes_per_s * _STREAM_SHARE)
-        return dense, experts, collectives, self.layers * (_LAYER_S + passes)
+        passes = _PASSES * message / (bandwidth * _STREAM_SHARE)
+        return (
+            dense_least, max(0.0, dense - dense_least), experts_least, max(0.0, experts - experts_least),
+            least, max(0.0, attention - least), collectives, self.layers * (_LAYER_S + passes),
+            _STEP_S * self.stages, batch * _REQUEST_S,
+        )  # fmt: skip
 
-    def _prefill_attention(self, chunk_tokens: float, past_tokens: float) -> float:
-        rate = self.gpu.flop_per_s["bf16"] * self.use(chunk_tokens + past_tokens)
-        flop = sum(work.flop(chunk_tokens, past_tokens) * work.count for work in self.works)
-        return flop / rate
+    def _prefill_attention(self, chunk_tokens: float, past_tokens: float) -> tuple[float, float]:
+        """Seconds at the peak rate and by the tables."""
+        least = sum(work.flop(chunk_tokens, past_tokens) * work.count for work in self.works)
+        least /= self.gpu.flop_per_s["bf16"]
+        return least, least / self.use(chunk_tokens + past_tokens)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,357 @@
+"""Fits the scales of the step model of batching engines, and the width of its intervals, from measured serving cases.
+
+    python tools/fit_speed.py EVIDENCE           write src/fitserve/predict/data/speed.json, print the held-out errors
+    python tools/fit_speed.py EVIDENCE --check   exit 1 when a new fit differs from the file
+
+EVIDENCE is a folder with serving_speed*.json. Cases without doubt of batching engines; those of the marketing document are
+never among them. Errors are held out by (model, GPU). Steady closed loops are fitted; bursts, queues and Poisson arrivals
+are predicted with the same scales, and corrected by the median of the other groups' errors.
+"""
+
+import argparse
+import json
+import math
+import random
+import statistics
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fitserve.evidence.cases import Case, cases_of
+from fitserve.evidence.given import Unanswered
+from fitserve.evidence.speed import ServingCase, serving_case
+from fitserve.foundation.errors import FitserveError
+from fitserve.predict.batched import Figures, Room, chunks_of, figures_of, room_of
+from fitserve.predict.gpu_rates import GpuRates
+from fitserve.predict.scales import Scales, Terms, scales_of, terms_of
+from fitserve.predict.step import StepParts, step_parts
+
+TARGET = Path(__file__).parents[1] / "src/fitserve/predict/data/speed.json"
+FILES = ("serving_speed.json", "serving_speed_more.json")
+FOLDS = 8
+ROUNDS, STEPS = 2, 9
+SIGMA = 0.15  # error below which residuals count in full; beyond it by their size (outliers in the sources)
+FIRST_TOKEN_WEIGHT = 0.4
+# Standard deviations of the coefficients before any case: the physical parts are known best.
+PRIOR = {
+    "decode.dense": 0.06, "decode.experts": 0.12, "decode.attention": 0.15, "decode.dense_excess": 0.5,
+    "decode.experts_excess": 0.4, "decode.attention_excess": 0.4, "decode.collectives": 0.3, "decode.layers": 0.4,
+    "decode.step": 0.5, "decode.requests": 0.4, "prefill.dense": 0.15, "prefill.attention": 0.2, "interference": 0.3,
+}  # fmt: skip
+PRIOR_BY_KIND = {"decode.family": 0.6, "prefill.family": 0.6, "first.burst": 0.6, "first.base": 0.6, "first": 0.3}
+ENGINE_INTERFERENCE = 0.6
+PRIOR_SHARED, PRIOR_DEVIATION = 0.35, 0.2
+FEW = 25
+METRICS = {
+    "ttft.mean": "ttft_ms.mean", "ttft.p50": "ttft_ms.p50", "ttft.p99": "ttft_ms.p99", "gap.mean": "inter_token_ms.mean",
+    "gap.p50": "inter_token_ms.p50", "gap.p99": "inter_token_ms.p99", "rate": "output_tok_per_s",
+}  # fmt: skip
+Term = tuple[float, tuple[str, ...]]
+
+
+@dataclass(slots=True)
+class Item:
+    """A usable case with everything that does not depend on the coefficients."""
+
+    case: Case
+    serving: ServingCase
+    gpu: GpuRates
+    parts: StepParts
+    terms: Terms
+    room: Room
+    decode: tuple[float, ...]
+    added: tuple[float, ...]
+    prefill: tuple[float, ...]
+    measured: Mapping[str, float]
+    group: tuple[str, str]
+    busy: float = 0.0
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_steady(self) -> bool:
+        """A closed loop without queueing that is long enough to have a steady state."""
+        return (
+            self.serving.load.rate_per_s is None
+            and self.room.asked <= 1.01 * self.room.batch
+            and self.room.count > 1.01 * self.room.asked
+            and self.room.output >= 50
+            and self.serving.deployment.ep <= self.serving.deployment.tp
+        )
+
+
+def items_of(folder: Path) -> Iterator[Item]:
+    """Usable cases."""
+    for case in cases_of([str(folder / name) for name in FILES]):
+        if case.doubt or case.given.get("engine") not in {"vllm", "sglang", "tensorrt-llm"}:
+            continue
+        try:
+            serving = serving_case(case.given)
+            parts = step_parts(serving.deployment, serving.budget.kv.format)
+        except (Unanswered, FitserveError):
+            continue
+        yield _item(case, serving, parts)
+
+
+def _item(case: Case, serving: ServingCase, parts: StepParts) -> Item:
+    deployment = serving.deployment
+    room = room_of(deployment, serving.budget, serving.load)
+    tokens, count = chunks_of(room, room.batch)
+    context = room.batch * room.context
+    decode = parts.decode(room.batch, context)
+    added, prefill = [0.0] * len(decode), [0.0] * len(decode)
+    for index in range(count):
+        mixed = parts.mixed(room.batch, context, tokens, index * tokens)
+        alone = parts.prefill(tokens, index * tokens)
+        added = [total + max(0.0, new - old) for total, new, old in zip(added, mixed, decode, strict=True)]
+        prefill = [total + new for total, new in zip(prefill, alone, strict=True)]
+    figures = {key: float(value) for key, value in case.figures().items() if isinstance(value, int | float)}
+    body = "MoE" if parts.experts else "dense"
+    tags = {
+        "all": "all", "body": body, "engine": f"{deployment.engine}, {body}", "GPU": parts.gpu.id,
+        "format": f"{deployment.weight_format.name}, {body}",
+    }  # fmt: skip
+    return Item(
+        case=case, serving=serving, gpu=parts.gpu, parts=parts, terms=terms_of(deployment, parts.gpu), room=room,
+        decode=decode, added=tuple(added), prefill=tuple(prefill), measured=figures,
+        group=(str(case.given["model"]), parts.gpu.id), tags=tags,
+    )  # fmt: skip
+
+
+def gap_terms(item: Item) -> list[Term]:
+    """The mean gap as a sum of positive terms."""
+    share = (item.room.batch - 1) / item.room.output
+    found = list(zip(item.decode, item.terms.decode, strict=True))
+    for value, names in zip(item.added, item.terms.prefill, strict=True):
+        found.append((value * share, names + item.terms.interference))
+    return [(value, names) for value, names in found if value > 0]
+
+
+def first_terms(item: Item) -> list[Term]:
+    """The time to first token as a sum of positive terms."""
+    base, step, own, burst, queue, layer = item.terms.first_token
+    found: list[Term] = [(0.02, base), (item.parts.layers * 2e-4, layer)]
+    found += [(value, names + step) for value, names in zip(item.decode, item.terms.decode, strict=True)]
+    found += [(value, names + own) for value, names in zip(item.prefill, item.terms.prefill, strict=True)]
+    met = item.busy / (2 * (1 - item.busy))
+    for value, names in zip(item.added, item.terms.prefill, strict=True):
+        found.append((value * (item.room.batch + 1) / 20, names + burst))
+        found.append((value * met, names + queue))
+    return [(value, names) for value, names in found if value > 0]
+
+
+def precision(name: str) -> float:
+    """Inverse variance of a coefficient before any case."""
+    if name in PRIOR:
+        return 1 / PRIOR[name] ** 2
+    if name.startswith("interference."):
+        return 1 / ENGINE_INTERFERENCE**2
+    for kind, deviation in PRIOR_BY_KIND.items():
+        if name.startswith(kind):
+            return 1 / deviation**2
+    return 1 / (PRIOR_SHARED if name.count(".") == 1 else PRIOR_DEVIATION) ** 2
+
+
+def observations(items: Sequence[Item]) -> list[tuple[list[Term], float, float]]:
+    """(terms, logarithm of the measured seconds, weight); a group of many cases counts less than their number."""
+    sizes: dict[tuple[str, ...], int] = defaultdict(int)
+    for item in items:
+        sizes[*item.group, item.tags["engine"], item.tags["format"]] += 1
+    found = []
+    for item in items:
+        weight = sizes[*item.group, item.tags["engine"], item.tags["format"]] ** -0.5
+        for key, make, share in (("inter_token_ms", gap_terms, 1.0), ("ttft_ms", first_terms, FIRST_TOKEN_WEIGHT)):
+            value = item.measured.get(f"{key}.mean") or item.measured.get(f"{key}.p50")
+            if value:
+                found.append((make(item), math.log(value / 1e3), weight * share))
+    return found
+
+
+def fit(items: Sequence[Item]) -> dict[str, float]:
+    """Coefficients by name: regularised Gauss-Newton on logarithms, outliers at reduced weight."""
+    steady = [item for item in items if item.is_steady]
+    found: dict[str, float] = {}
+    for _ in range(ROUNDS):
+        for item in steady:
+            item.busy = _busy(item, found)
+        found = _solve(observations(steady), found)
+    return {name: round(value, 4) for name, value in sorted(found.items()) if abs(value) >= 5e-4}
+
+
+def _busy(item: Item, found: Mapping[str, float]) -> float:
+    scales = scales_of(item.terms, found)
+    total = item.room.batch * _dot(item.added, scales.prefill)
+    return min(0.8, total / (total + item.room.output * _dot(item.decode, scales.decode)))
+
+
+def _dot(values: Sequence[float], factors: Sequence[float]) -> float:
+    return sum(value * factor for value, factor in zip(values, factors, strict=True))
+
+
+def _solve(rows: Sequence[tuple[list[Term], float, float]], start: Mapping[str, float]) -> dict[str, float]:
+    names = sorted({name for terms, _, _ in rows for _, group in terms for name in group})
+    index = {name: position for position, name in enumerate(names)}
+    owner = np.array([row for row, (terms, _, _) in enumerate(rows) for _ in terms])
+    value = np.array([term for terms, _, _ in rows for term, _ in terms])
+    groups = [group for terms, _, _ in rows for _, group in terms]
+    member = np.array([position for position, group in enumerate(groups) for _ in group])
+    which = np.array([index[name] for group in groups for name in group])
+    goal, base = np.array([goal for _, goal, _ in rows]), np.array([weight for _, _, weight in rows])
+    base = base / base.mean()
+    penalty = np.array([precision(name) for name in names]) * SIGMA**2
+    state = np.array([start.get(name, 0.0) for name in names])
+    for _ in range(STEPS):
+        terms = value * np.exp(np.bincount(member, state[which], minlength=len(value)))
+        total = np.bincount(owner, terms, minlength=len(rows))
+        off = np.log(total) - goal
+        weight = base / np.maximum(1.0, np.abs(off) / SIGMA)
+        slope = np.zeros((len(rows), len(names)))
+        np.add.at(slope, (owner[member], which), (terms / total[owner])[member])
+        left = slope.T @ (slope * weight[:, None]) + np.diag(penalty)
+        right = slope.T @ (weight * off) + penalty * state
+        state = state - np.clip(np.linalg.solve(left, right), -0.7, 0.7)
+    return dict(zip(names, state.tolist(), strict=True))
+
+
+def predicted(item: Item, found: Mapping[str, float]) -> Figures:
+    """Figures of a case with some coefficients."""
+    scales: Scales = scales_of(item.terms, found)
+    return figures_of(item.parts, scales, item.serving.deployment, item.room, item.serving.load)
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """A held-out figure: logarithm of measured over predicted."""
+
+    item: Item
+    metric: str
+    regime: str
+    tier: int
+    fold: int
+    log: float
+
+
+def held_out(items: Sequence[Item], key: Callable[[Item], Any] = lambda item: item.group) -> list[Error]:
+    """Errors of every case with coefficients from the other groups."""
+    groups = sorted({key(item) for item in items})
+    random.Random(1).shuffle(groups)
+    fold_of = {group: position % FOLDS for position, group in enumerate(groups)}
+    found = []
+    for fold in range(FOLDS):
+        fitted = fit([item for item in items if fold_of[key(item)] != fold])
+        for item in items:
+            if fold_of[key(item)] == fold:
+                found += list(_errors(item, predicted(item, fitted), fold))
+    return found
+
+
+def _errors(item: Item, figures: Figures, fold: int) -> Iterator[Error]:
+    values = {"ttft": figures.ttft_s * 1e3, "gap": figures.inter_token_s * 1e3, "rate": figures.output_tok_per_s}
+    for metric, name in METRICS.items():
+        measured = item.measured.get(name)
+        if metric == "rate" and not measured and item.measured.get("total_tok_per_s"):
+            load = item.serving.load
+            measured = item.measured["total_tok_per_s"] * load.output_tokens / (load.prompt_tokens + load.output_tokens)
+        value = values[metric.split(".")[0]]
+        if measured and measured > 0 and value > 0:
+            yield Error(item, metric, figures.regime, item.gpu.tier, fold, math.log(measured / value))
+
+
+def keys_of(error: Error) -> tuple[str, str, str]:
+    """Groups of an error, narrowest first."""
+    return f"{error.metric}|{error.regime}|{error.tier}", f"{error.metric}|{error.regime}|*", f"{error.metric}|*|*"
+
+
+def bands(errors: Sequence[Error]) -> dict[str, list[float]]:
+    """(low, bias, high) factors by group with cases enough; the bias is shrunk towards none."""
+    groups: dict[str, list[float]] = defaultdict(list)
+    for error in errors:
+        for key in keys_of(error):
+            groups[key].append(error.log)
+    made = {}
+    for key, logs in sorted(groups.items()):
+        if len(logs) < FEW and not key.endswith("*|*"):
+            continue
+        ordered = sorted(logs)
+        low, high = (ordered[round(share * (len(ordered) - 1))] for share in (0.045, 0.955))
+        middle = statistics.median(ordered) * len(ordered) / (len(ordered) + FEW)
+        made[key] = [round(math.exp(value), 3) for value in (min(low, middle), middle, max(high, middle))]
+    return made
+
+
+def corrected(errors: Sequence[Error]) -> list[tuple[Error, float, bool]]:
+    """(error, relative error after the correction, inside the band), both from the other folds."""
+    tables = {fold: bands([error for error in errors if error.fold != fold]) for fold in range(FOLDS)}
+    found = []
+    for error in errors:
+        table = tables[error.fold]
+        low, middle, high = next(table[key] for key in keys_of(error) if key in table)
+        factor = math.exp(error.log)
+        found.append((error, middle / factor - 1, low <= factor <= high))
+    return found
+
+
+def report(errors: Sequence[Error]) -> str:
+    """Held-out errors by what matters, as a table."""
+    rows: dict[tuple[str, str, str], list[tuple[float, bool]]] = defaultdict(list)
+    for error, off, inside in corrected(errors):
+        if error.metric in {"ttft.mean", "gap.mean", "rate"}:
+            for tag, value in (*error.item.tags.items(), ("regime", error.regime), ("tier", str(error.tier))):
+                rows[tag, value, error.metric].append((off, inside))
+    lines = ["| by | | metric | cases | median % | p90 % | bias % | inside % |", "|---|---|---|---|---|---|---|---|"]
+    for (tag, value, metric), cells in sorted(rows.items()):
+        sizes = sorted(100 * abs(off) for off, _ in cells)
+        bias, inside = 100 * statistics.median(off for off, _ in cells), 100 * sum(ok for _, ok in cells) / len(cells)
+        p90 = sizes[max(0, math.ceil(0.9 * len(sizes)) - 1)]
+        lines.append(
+            f"| {tag} | {value} | {metric} | {len(sizes)} | {statistics.median(sizes):.1f} | {p90:.0f} | {bias:+.0f} | {inside:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def text_of(items: Sequence[Item], errors: Sequence[Error]) -> str:
+    """The file."""
+    fitted = fit(items)
+    content = {
+        "what": "logarithms of the scales of the step model, and (low, bias, high) factors of its figures by metric|regime|tier",
+        "by": "tools/fit_speed.py; intervals from errors held out by (model, GPU)",
+        "checked": "2026-11-20",
+        "coefficients": fitted,
+        "intervals": bands(errors),
+        "cases": len(items),
+        "case_ids": _ids(items),
+    }
+    return "{\n" + ",\n".join(f"{json.dumps(key)}:{json.dumps(value, separators=(',', ':'))}" for key, value in content.items()) + "\n}\n"
+
+
+def _ids(items: Sequence[Item]) -> dict[str, list[str]]:
+    """Ids of the cases by the prefix that they share, to keep the file small."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for item in items:
+        prefix, _, rest = item.case.id.partition("-")
+        found[prefix].append(rest)
+    return dict(found)
+
+
+def main() -> int:
+    """Writes or compares."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("evidence", type=Path)
+    parser.add_argument("--check", action="store_true")
+    args = parser.parse_args()
+    items = list(items_of(args.evidence))
+    errors = held_out(items)
+    made = text_of(items, errors)
+    print(report(errors))
+    if args.check:
+        return 0 if TARGET.read_text() == made else 1
+    TARGET.write_text(made)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
