@@ -32,9 +32,10 @@ from fitserve.predict.scales import Scales, Terms, scales_of, terms_of
 from fitserve.predict.step import StepParts, step_parts
 
 TARGET = Path(__file__).parents[1] / "src/fitserve/predict/data/speed.json"
+CASES = TARGET.with_name("speed_cases.json")
 FILES = ("serving_speed.json", "serving_speed_more.json")
 FOLDS = 8
-ROUNDS, STEPS = 2, 9
+ROUNDS, STEPS = 3, 7
 SIGMA = 0.15  # error below which residuals count in full; beyond it by their size (outliers in the sources)
 FIRST_TOKEN_WEIGHT = 0.4
 # Standard deviations of the coefficients before any case: the physical parts are known best.
@@ -43,7 +44,7 @@ PRIOR = {
     "decode.experts_excess": 0.4, "decode.attention_excess": 0.4, "decode.collectives": 0.3, "decode.layers": 0.4,
     "decode.step": 0.5, "decode.requests": 0.4, "prefill.dense": 0.15, "prefill.attention": 0.2, "interference": 0.3,
 }  # fmt: skip
-PRIOR_BY_KIND = {"decode.family": 0.6, "prefill.family": 0.6, "first.burst": 0.6, "first.base": 0.6, "first": 0.3}
+PRIOR_BY_KIND = {"decode.family": 0.4, "prefill.family": 0.4, "decode.layers.eager": 1.0, "first.burst": 0.6, "first.base": 0.6, "first": 0.3}
 ENGINE_INTERFERENCE = 0.6
 PRIOR_SHARED, PRIOR_DEVIATION = 0.35, 0.2
 FEW = 25
@@ -64,11 +65,12 @@ class Item:
     parts: StepParts
     terms: Terms
     room: Room
-    decode: tuple[float, ...]
-    added: tuple[float, ...]
-    prefill: tuple[float, ...]
     measured: Mapping[str, float]
     group: tuple[str, str]
+    batch: float = 1.0
+    decode: tuple[float, ...] = ()
+    added: tuple[float, ...] = ()
+    prefill: tuple[float, ...] = ()
     busy: float = 0.0
     tags: Mapping[str, str] = field(default_factory=dict)
 
@@ -79,9 +81,13 @@ class Item:
             self.serving.load.rate_per_s is None
             and self.room.asked <= 1.01 * self.room.batch
             and self.room.count > 1.01 * self.room.asked
-            and self.room.output >= 50
-            and self.serving.deployment.ep <= self.serving.deployment.tp
+            and self.is_usual
         )
+
+    @property
+    def is_usual(self) -> bool:
+        """Answers of some length, and ranks whose experts are not spread over replicas."""
+        return self.room.output >= 50 and self.serving.deployment.ep <= self.serving.deployment.tp
 
 
 def items_of(folder: Path) -> Iterator[Item]:
@@ -99,32 +105,38 @@ def items_of(folder: Path) -> Iterator[Item]:
 
 def _item(case: Case, serving: ServingCase, parts: StepParts) -> Item:
     deployment = serving.deployment
-    room = room_of(deployment, serving.budget, serving.load)
-    tokens, count = chunks_of(room, room.batch)
-    context = room.batch * room.context
-    decode = parts.decode(room.batch, context)
-    added, prefill = [0.0] * len(decode), [0.0] * len(decode)
-    for index in range(count):
-        mixed = parts.mixed(room.batch, context, tokens, index * tokens)
-        alone = parts.prefill(tokens, index * tokens)
-        added = [total + max(0.0, new - old) for total, new, old in zip(added, mixed, decode, strict=True)]
-        prefill = [total + new for total, new in zip(prefill, alone, strict=True)]
     figures = {key: float(value) for key, value in case.figures().items() if isinstance(value, int | float)}
     body = "MoE" if parts.experts else "dense"
     tags = {
         "all": "all", "body": body, "engine": f"{deployment.engine}, {body}", "GPU": parts.gpu.id,
         "format": f"{deployment.weight_format.name}, {body}",
     }  # fmt: skip
-    return Item(
-        case=case, serving=serving, gpu=parts.gpu, parts=parts, terms=terms_of(deployment, parts.gpu), room=room,
-        decode=decode, added=tuple(added), prefill=tuple(prefill), measured=figures,
+    item = Item(
+        case=case, serving=serving, gpu=parts.gpu, parts=parts, terms=terms_of(deployment, parts.gpu),
+        room=room_of(deployment, serving.budget, serving.load), measured=figures,
         group=(str(case.given["model"]), parts.gpu.id), tags=tags,
     )  # fmt: skip
+    work(item, item.room.batch)
+    return item
+
+
+def work(item: Item, batch: float) -> None:
+    """Sets the parts of the steps at a batch size."""
+    item.batch, parts, room = batch, item.parts, item.room
+    tokens, count = chunks_of(room, batch)
+    item.decode = parts.decode(batch, batch * room.context)
+    added, prefill = [0.0] * len(item.decode), [0.0] * len(item.decode)
+    for index in range(count):
+        mixed = parts.mixed(batch, batch * room.context, tokens, index * tokens)
+        alone = parts.prefill(tokens, index * tokens)
+        added = [total + max(0.0, new - old) for total, new, old in zip(added, mixed, item.decode, strict=True)]
+        prefill = [total + new for total, new in zip(prefill, alone, strict=True)]
+    item.added, item.prefill = tuple(added), tuple(prefill)
 
 
 def gap_terms(item: Item) -> list[Term]:
     """The mean gap as a sum of positive terms."""
-    share = (item.room.batch - 1) / item.room.output
+    share = (item.batch - 1) / item.room.output
     found = list(zip(item.decode, item.terms.decode, strict=True))
     for value, names in zip(item.added, item.terms.prefill, strict=True):
         found.append((value * share, names + item.terms.interference))
@@ -139,7 +151,7 @@ def first_terms(item: Item) -> list[Term]:
     found += [(value, names + own) for value, names in zip(item.prefill, item.terms.prefill, strict=True)]
     met = item.busy / (2 * (1 - item.busy))
     for value, names in zip(item.added, item.terms.prefill, strict=True):
-        found.append((value * (item.room.batch + 1) / 20, names + burst))
+        found.append((value * (item.batch + 1) / 2 * min(1.0, item.batch / item.room.count), names + burst))
         found.append((value * met, names + queue))
     return [(value, names) for value, names in found if value > 0]
 
@@ -168,23 +180,35 @@ def observations(items: Sequence[Item]) -> list[tuple[list[Term], float, float]]
             value = item.measured.get(f"{key}.mean") or item.measured.get(f"{key}.p50")
             if value:
                 found.append((make(item), math.log(value / 1e3), weight * share))
+        rate = item.measured.get("output_tok_per_s")
+        if rate and item.is_steady and not any(key.startswith("inter_token_ms") for key in item.measured):
+            # all that is known is how long a user's tokens take, the first one shared out among them
+            first = [(value / item.room.output, names) for value, names in first_terms(item)]
+            found.append(([*gap_terms(item), *first], math.log(item.batch * item.serving.deployment.dp / rate), weight))
     return found
 
 
 def fit(items: Sequence[Item]) -> dict[str, float]:
     """Coefficients by name: regularised Gauss-Newton on logarithms, outliers at reduced weight."""
     steady = [item for item in items if item.is_steady]
+    arrivals = [item for item in items if item.serving.load.rate_per_s is not None and item.is_usual]
     found: dict[str, float] = {}
-    for _ in range(ROUNDS):
-        for item in steady:
+    for turn in range(ROUNDS):
+        used = list(steady)
+        for item in arrivals if turn else ():
+            figures = predicted(item, found)
+            if figures.regime == "arrivals":
+                work(item, figures.room.batch)
+                used.append(item)
+        for item in used:
             item.busy = _busy(item, found)
-        found = _solve(observations(steady), found)
+        found = _solve(observations(used), found)
     return {name: round(value, 4) for name, value in sorted(found.items()) if abs(value) >= 5e-4}
 
 
 def _busy(item: Item, found: Mapping[str, float]) -> float:
     scales = scales_of(item.terms, found)
-    total = item.room.batch * _dot(item.added, scales.prefill)
+    total = item.batch * _dot(item.added, scales.prefill)
     return min(0.8, total / (total + item.room.output * _dot(item.decode, scales.decode)))
 
 
@@ -323,7 +347,6 @@ def text_of(items: Sequence[Item], errors: Sequence[Error]) -> str:
         "coefficients": fitted,
         "intervals": bands(errors),
         "cases": len(items),
-        "case_ids": _ids(items),
     }
     return "{\n" + ",\n".join(f"{json.dumps(key)}:{json.dumps(value, separators=(',', ':'))}" for key, value in content.items()) + "\n}\n"
 
@@ -346,10 +369,12 @@ def main() -> int:
     items = list(items_of(args.evidence))
     errors = held_out(items)
     made = text_of(items, errors)
+    ids = json.dumps(_ids(items), separators=(",", ":")) + "\n"
     print(report(errors))
     if args.check:
-        return 0 if TARGET.read_text() == made else 1
+        return 0 if TARGET.read_text() == made and CASES.read_text() == ids else 1
     TARGET.write_text(made)
+    CASES.write_text(ids)
     return 0
 
 

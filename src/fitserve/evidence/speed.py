@@ -12,6 +12,8 @@ from fitserve.predict.batched import batched_speed, usual_context
 from fitserve.predict.types import Load, Speed
 
 _BATCHING = {"vllm", "sglang", "tensorrt-llm"}
+# TensorRT-LLM loads ModelOpt checkpoints, whose hf_quant_config.json names an FP8 cache.
+_FP8_CACHE = {"fp8", "nvfp4"}
 _OPTIONS = {"gpu_memory_utilization": "gpu-memory-utilization", "max_num_batched_tokens": "max-num-batched-tokens"}
 
 
@@ -45,7 +47,12 @@ def serving_case(given: Mapping[str, Any]) -> ServingCase:
         option: str(given[key]) for key, option in _OPTIONS.items() if given.get(key)
     }
     context = int(given.get("context_tokens") or usual_context(deployment.model.max_context_tokens, length))
-    deployment = replace(deployment, machine=machine, ep=ep, context_tokens=context, options=options)
+    if given.get("enforce_eager"):
+        options["enforce-eager"] = "true"
+    kv_format = deployment.kv_format
+    if kv_format == "auto" and deployment.engine == "tensorrt-llm" and given.get("weight_format") in _FP8_CACHE:
+        kv_format = "fp8"
+    deployment = replace(deployment, kv_format=kv_format, machine=machine, ep=ep, context_tokens=context, options=options)
     # shares of data parallel ranks with experts of their own are alike: one rank's memory counts
     alone = replace(deployment, dp=1, ep=1) if ep > tp else deployment
     budget = chosen.budget(replace(alone, tp=tp * dp, dp=1) if ep > tp else alone)

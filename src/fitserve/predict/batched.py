@@ -31,12 +31,17 @@ def usual_context(limit_tokens: int, request_tokens: int) -> int:
     return min(limit_tokens, max(request_tokens + 200, 1024))
 
 
-def prefill_budget(deployment: Deployment) -> int:
-    """Prompt tokens that one step computes at most: as asked, else the engine's default."""
-    rows = load_toml("fitserve.predict", "policy.toml")["prefill_budget"]
+def _policy(deployment: Deployment) -> Mapping[str, Any]:
+    rows: list[Mapping[str, Any]] = load_toml("fitserve.predict", "policy.toml")["engines"]
     row = next((item for item in rows if item["engine"] == deployment.engine), None)
     if row is None:
-        raise FactMissing(f"prefill budget of {deployment.engine}", "predict/policy.toml")
+        raise FactMissing(f"batching policy of {deployment.engine}", "predict/policy.toml")
+    return row
+
+
+def prefill_budget(deployment: Deployment) -> int:
+    """Prompt tokens that one step computes at most: as asked, else the engine's default."""
+    row = _policy(deployment)
     for option in row["options"]:
         text = deployment.options.get(option, "")
         if text.isdigit() and int(text) > 0:
@@ -67,7 +72,8 @@ class Room:
 def room_of(deployment: Deployment, budget: MemoryBudget, load: Load) -> Room:
     """How many requests of this load run at once. A cache without room for one says nothing and does not limit."""
     replicas = deployment.dp
-    length = load.prompt_tokens + load.output_tokens
+    share = _policy(deployment)["output_share"]  # of a request's answer, for which its cache holds room on average
+    length = load.prompt_tokens + load.output_tokens * share
     in_cache = budget.kv.capacity_tokens / length
     shares = deployment.dp if deployment.ep > deployment.tp or budget.kv.capacity_tokens == 0 else 1
     slots = min(float(budget.max_num_seqs), in_cache / shares if in_cache >= 1 else math.inf)
@@ -134,7 +140,7 @@ def first_token_s(now: Steady, room: Room, layers: int, scales: Scales) -> float
     total = now.batch * now.added_s
     busy = min(0.8, total / (total + room.output * now.decode_s))
     units = (
-        _FRONT_S, now.decode_s, now.prefill_s, now.added_s * (now.batch + 1) / (2 * _WAVES),
+        _FRONT_S, now.decode_s, now.prefill_s, now.added_s * (now.batch + 1) / 2 * min(1.0, now.batch / room.count),
         now.added_s * busy / (2 * (1 - busy)), layers * _LAUNCH_S,
     )  # fmt: skip
     return sum(unit * scale for unit, scale in zip(units, scales.first_token, strict=True))

@@ -47,6 +47,12 @@ def attention_kind(model: LanguageModel) -> str:
     return "linear" if any(isinstance(mixer, LinearAttention | StateSpace) for mixer in mixers) else "plain"
 
 
+def runs_eager(deployment: Deployment) -> bool:
+    """Whether CUDA graphs are switched off."""
+    options = deployment.options
+    return any(options.get(name, "false").lower() not in {"false", "0"} for name in ("enforce-eager", "disable-cuda-graph"))
+
+
 def terms_of(deployment: Deployment, gpu: GpuRates) -> Terms:
     """The coefficients that apply to a deployment."""
     engine, name = deployment.engine, deployment.weight_format.name
@@ -61,6 +67,7 @@ def terms_of(deployment: Deployment, gpu: GpuRates) -> Terms:
         names += [f"decode.{part}.{engine}"] if part in _BY_ENGINE else []
         names += [f"decode.{part}.{name}"] if part in _BY_FORMAT else []
         names += [f"decode.{part}.{body}"] if part == "layers" else []
+        names += [f"decode.{part}.eager"] if part == "layers" and runs_eager(deployment) else []
         names += [f"decode.{part}.{kind}"] if part == "attention_excess" else []
         decode.append((*names, *family))
     return Terms(
