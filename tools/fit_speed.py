@@ -26,7 +26,7 @@ from fitserve.evidence.cases import Case, cases_of
 from fitserve.evidence.given import Unanswered
 from fitserve.evidence.speed import ServingCase, serving_case
 from fitserve.foundation.errors import FitserveError
-from fitserve.predict.batched import Figures, Room, chunks_of, figures_of, room_of
+from fitserve.predict.batched import Figures, Room, added_share, chunks_of, figures_of, room_of
 from fitserve.predict.gpu_rates import GpuRates
 from fitserve.predict.scales import Scales, Terms, scales_of, terms_of
 from fitserve.predict.step import StepParts, step_parts
@@ -38,13 +38,14 @@ FOLDS = 8
 ROUNDS, STEPS = 3, 7
 SIGMA = 0.15  # error below which residuals count in full; beyond it by their size (outliers in the sources)
 FIRST_TOKEN_WEIGHT = 0.4
+CROWDED_WEIGHT = 0.4  # their batch rests on the memory model
 # Standard deviations of the coefficients before any case: the physical parts are known best.
 PRIOR = {
     "decode.dense": 0.06, "decode.experts": 0.12, "decode.attention": 0.15, "decode.dense_excess": 0.5,
     "decode.experts_excess": 0.4, "decode.attention_excess": 0.4, "decode.collectives": 0.3, "decode.layers": 0.4,
     "decode.step": 0.5, "decode.requests": 0.4, "prefill.dense": 0.15, "prefill.attention": 0.2, "interference": 0.3,
 }  # fmt: skip
-PRIOR_BY_KIND = {"decode.family": 0.4, "prefill.family": 0.4, "decode.layers.eager": 1.0, "first.burst": 0.6, "first.base": 0.6, "first": 0.3}
+PRIOR_BY_KIND = {"decode.family": 0.4, "prefill.family": 0.4, "decode.layers.eager": 1.0, "decode.requests.vllm.synchronous": 1.0, "first.burst": 0.6, "first.base": 0.6, "first": 0.3}
 ENGINE_INTERFERENCE = 0.6
 PRIOR_SHARED, PRIOR_DEVIATION = 0.35, 0.2
 FEW = 25
@@ -77,12 +78,17 @@ class Item:
     @property
     def is_steady(self) -> bool:
         """A closed loop without queueing that is long enough to have a steady state."""
-        return (
-            self.serving.load.rate_per_s is None
-            and self.room.asked <= 1.01 * self.room.batch
-            and self.room.count > 1.01 * self.room.asked
-            and self.is_usual
-        )
+        return self.is_closed and self.room.asked <= 1.01 * self.room.batch and self.room.count > 1.01 * self.room.asked
+
+    @property
+    def is_closed(self) -> bool:
+        """Users and not arrivals; their gaps are known by batch, their waiting is not fitted."""
+        return self.serving.load.rate_per_s is None and self.is_usual
+
+    @property
+    def is_crowded(self) -> bool:
+        """A closed loop with queueing, or a burst."""
+        return self.serving.load.rate_per_s is None and not self.is_steady
 
     @property
     def is_usual(self) -> bool:
@@ -136,7 +142,7 @@ def work(item: Item, batch: float) -> None:
 
 def gap_terms(item: Item) -> list[Term]:
     """The mean gap as a sum of positive terms."""
-    share = (item.batch - 1) / item.room.output
+    share = added_share(item.room, item.batch)
     found = list(zip(item.decode, item.terms.decode, strict=True))
     for value, names in zip(item.added, item.terms.prefill, strict=True):
         found.append((value * share, names + item.terms.interference))
@@ -176,9 +182,10 @@ def observations(items: Sequence[Item]) -> list[tuple[list[Term], float, float]]
     found = []
     for item in items:
         weight = sizes[*item.group, item.tags["engine"], item.tags["format"]] ** -0.5
+        weight *= CROWDED_WEIGHT if item.is_crowded else 1.0
         for key, make, share in (("inter_token_ms", gap_terms, 1.0), ("ttft_ms", first_terms, FIRST_TOKEN_WEIGHT)):
             value = item.measured.get(f"{key}.mean") or item.measured.get(f"{key}.p50")
-            if value:
+            if value and (key == "inter_token_ms" or not item.is_crowded):
                 found.append((make(item), math.log(value / 1e3), weight * share))
         rate = item.measured.get("output_tok_per_s")
         if rate and item.is_steady and not any(key.startswith("inter_token_ms") for key in item.measured):
@@ -190,7 +197,7 @@ def observations(items: Sequence[Item]) -> list[tuple[list[Term], float, float]]
 
 def fit(items: Sequence[Item]) -> dict[str, float]:
     """Coefficients by name: regularised Gauss-Newton on logarithms, outliers at reduced weight."""
-    steady = [item for item in items if item.is_steady]
+    steady = [item for item in items if item.is_closed]
     arrivals = [item for item in items if item.serving.load.rate_per_s is not None and item.is_usual]
     found: dict[str, float] = {}
     for turn in range(ROUNDS):

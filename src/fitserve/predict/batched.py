@@ -11,12 +11,11 @@ from typing import Any
 
 from fitserve.engines.contract import Deployment, MemoryBudget
 from fitserve.foundation.errors import FactMissing
-from fitserve.foundation.facts import load_toml
 from fitserve.foundation.intervals import Basis, Interval
 from fitserve.foundation.reasons import Reason, note, warning
 from fitserve.hardware.types import Accelerator
 from fitserve.predict.gpu_rates import GpuRates, gpu_rates
-from fitserve.predict.scales import Scales, coefficients, scales_of, speed_data, terms_of
+from fitserve.predict.scales import Scales, coefficients, policy_of, scales_of, speed_data, terms_of
 from fitserve.predict.step import ScaledSteps, StepParts, StepTimes, step_parts
 from fitserve.predict.types import Load, Speed
 
@@ -31,17 +30,9 @@ def usual_context(limit_tokens: int, request_tokens: int) -> int:
     return min(limit_tokens, max(request_tokens + 200, 1024))
 
 
-def _policy(deployment: Deployment) -> Mapping[str, Any]:
-    rows: list[Mapping[str, Any]] = load_toml("fitserve.predict", "policy.toml")["engines"]
-    row = next((item for item in rows if item["engine"] == deployment.engine), None)
-    if row is None:
-        raise FactMissing(f"batching policy of {deployment.engine}", "predict/policy.toml")
-    return row
-
-
 def prefill_budget(deployment: Deployment) -> int:
     """Prompt tokens that one step computes at most: as asked, else the engine's default."""
-    row = _policy(deployment)
+    row = policy_of(deployment.engine)
     for option in row["options"]:
         text = deployment.options.get(option, "")
         if text.isdigit() and int(text) > 0:
@@ -72,7 +63,7 @@ class Room:
 def room_of(deployment: Deployment, budget: MemoryBudget, load: Load) -> Room:
     """How many requests of this load run at once. A cache without room for one says nothing and does not limit."""
     replicas = deployment.dp
-    share = _policy(deployment)["output_share"]  # of a request's answer, for which its cache holds room on average
+    share = policy_of(deployment.engine)["output_share"]  # of a request's answer, for which its cache holds room on average
     length = load.prompt_tokens + load.output_tokens * share
     in_cache = budget.kv.capacity_tokens / length
     shares = deployment.dp if deployment.ep > deployment.tp or budget.kv.capacity_tokens == 0 else 1
@@ -130,9 +121,22 @@ class Figures:
     room: Room
 
 
+def added_share(room: Room, batch: float) -> float:
+    """Prompts of others that are computed between two tokens of a user, on average.
+
+    In a steady state one for every answer that ends. In a burst the early ones wait for the prompts of the late ones of the
+    first wave, and only what did not fit into it comes later.
+    """
+    others = max(0.0, batch - 1)
+    if room.count > room.asked * 1.01:
+        return others / room.output
+    later = max(0.0, 1 - batch / room.count)
+    return others * (later / room.output + (1 - later) / 2 / max(1, room.output - 1))
+
+
 def gap_s(now: Steady, room: Room, scales: Scales) -> float:
     """Mean gap between a user's tokens: the decode step, and the prefills of others that fall into it."""
-    return now.decode_s + scales.interference * (now.batch - 1) / room.output * now.added_s
+    return now.decode_s + scales.interference * added_share(room, now.batch) * now.added_s
 
 
 def first_token_s(now: Steady, room: Room, layers: int, scales: Scales) -> float:
@@ -161,9 +165,6 @@ def _closed(now: Steady, scales: Scales, deployment: Deployment, room: Room) -> 
     is_burst = room.count <= room.asked * 1.01
     if is_burst:  # all prompts at once: the first wave is computed in a row, and delays nobody later
         first = _FRONT_S * scales.first_token[0] + now.prefill_s + now.added_s * (now.batch - 1) / 2
-        # tokens of the early ones wait for the prompts of the late ones
-        gap = now.decode_s + now.added_s * max(0.0, now.batch - 1) / 2 / max(1, room.output - 1)
-        gap += _refill(now, room)
     served = first + gap * max(0, room.output - 1)
     each_s = served / now.batch
     waiting = max(0.0, room.asked - now.batch)
@@ -174,12 +175,6 @@ def _closed(now: Steady, scales: Scales, deployment: Deployment, room: Room) -> 
         ttft_s=first + wait, inter_token_s=gap, output_tok_per_s=done_per_s * room.output * deployment.dp,
         prefill_tok_per_s=room.prompt / now.prefill_s * deployment.dp, wait_s=wait, regime=regime, room=room,
     )  # fmt: skip
-
-
-def _refill(now: Steady, room: Room) -> float:
-    """Gap that later requests of an overfull burst add: their prompts are computed while others decode."""
-    later = max(0.0, 1 - now.batch / room.count)
-    return later * now.added_s * (now.batch - 1) / max(1, room.output)
 
 
 def _throughput(room: Room, batch: float, served_s: float) -> float:

@@ -12,7 +12,9 @@ from functools import lru_cache
 from typing import Any
 
 from fitserve.engines.contract import Deployment
-from fitserve.foundation.facts import load_json
+from fitserve.foundation.errors import FactMissing
+from fitserve.foundation.facts import load_json, load_toml
+from fitserve.foundation.versions import parse_version
 from fitserve.models.types import LanguageModel, LatentAttention, LinearAttention, StateSpace
 from fitserve.predict.gpu_rates import GpuRates
 from fitserve.predict.step import PARTS, Parts
@@ -47,6 +49,21 @@ def attention_kind(model: LanguageModel) -> str:
     return "linear" if any(isinstance(mixer, LinearAttention | StateSpace) for mixer in mixers) else "plain"
 
 
+def policy_of(engine: str) -> Mapping[str, Any]:
+    """The row of an engine in policy.toml. Raises FactMissing."""
+    rows: list[Mapping[str, Any]] = load_toml("fitserve.predict", "policy.toml")["engines"]
+    row = next((item for item in rows if item["engine"] == engine), None)
+    if row is None:
+        raise FactMissing(f"batching policy of {engine}", "predict/policy.toml")
+    return row
+
+
+def is_synchronous(deployment: Deployment) -> bool:
+    """Whether the release prepares a step only after the one before has ended."""
+    before = policy_of(deployment.engine).get("synchronous_before")
+    return before is not None and parse_version(deployment.engine_version) < parse_version(before)
+
+
 def runs_eager(deployment: Deployment) -> bool:
     """Whether CUDA graphs are switched off."""
     options = deployment.options
@@ -68,6 +85,7 @@ def terms_of(deployment: Deployment, gpu: GpuRates) -> Terms:
         names += [f"decode.{part}.{name}"] if part in _BY_FORMAT else []
         names += [f"decode.{part}.{body}"] if part == "layers" else []
         names += [f"decode.{part}.eager"] if part == "layers" and runs_eager(deployment) else []
+        names += [f"decode.{part}.{engine}.synchronous"] if part == "requests" and is_synchronous(deployment) else []
         names += [f"decode.{part}.{kind}"] if part == "attention_excess" else []
         decode.append((*names, *family))
     return Terms(
