@@ -26,7 +26,7 @@ from fitserve.evidence.cases import Case, cases_of
 from fitserve.evidence.given import Unanswered
 from fitserve.evidence.speed import ServingCase, serving_case
 from fitserve.foundation.errors import FitserveError
-from fitserve.predict.batched import Figures, Room, added_share, chunks_of, figures_of, room_of
+from fitserve.predict.batched import Figures, Room, added_share, band_keys, chunks_of, figures_of, is_cache_full, room_of
 from fitserve.predict.gpu_rates import GpuRates
 from fitserve.predict.scales import Scales, Terms, scales_of, terms_of
 from fitserve.predict.step import StepParts, step_parts
@@ -41,11 +41,12 @@ FIRST_TOKEN_WEIGHT = 0.4
 CROWDED_WEIGHT = 0.4  # their batch rests on the memory model
 # Standard deviations of the coefficients before any case: the physical parts are known best.
 PRIOR = {
-    "decode.dense": 0.06, "decode.experts": 0.12, "decode.attention": 0.15, "decode.dense_excess": 0.5,
+    "decode.dense": 0.06, "decode.experts": 0.06, "decode.attention": 0.06, "decode.dense_excess": 0.5,
     "decode.experts_excess": 0.4, "decode.attention_excess": 0.4, "decode.collectives": 0.3, "decode.layers": 0.4,
     "decode.step": 0.5, "decode.requests": 0.4, "prefill.dense": 0.15, "prefill.attention": 0.2, "interference": 0.3,
 }  # fmt: skip
-PRIOR_BY_KIND = {"decode.family": 0.4, "prefill.family": 0.4, "decode.layers.eager": 1.0, "decode.requests.vllm.synchronous": 1.0, "first.burst": 0.6, "first.base": 0.6, "first": 0.3}
+PRIOR_BY_KIND = {"decode.family": 0.4, "prefill.family": 0.4, "decode.layers.eager": 1.0, "decode.requests.vllm.synchronous": 1.0,
+ "preemption": 0.4, "first.burst": 0.6, "first.base": 0.6, "first": 0.3}
 ENGINE_INTERFERENCE = 0.6
 PRIOR_SHARED, PRIOR_DEVIATION = 0.35, 0.2
 FEW = 25
@@ -146,6 +147,8 @@ def gap_terms(item: Item) -> list[Term]:
     found = list(zip(item.decode, item.terms.decode, strict=True))
     for value, names in zip(item.added, item.terms.prefill, strict=True):
         found.append((value * share, names + item.terms.interference))
+    if is_cache_full(item.room, item.batch):
+        found = [(value, names + item.terms.preemption) for value, names in found]
     return [(value, names) for value, names in found if value > 0]
 
 
@@ -292,9 +295,9 @@ def _errors(item: Item, figures: Figures, fold: int) -> Iterator[Error]:
             yield Error(item, metric, figures.regime, item.gpu.tier, fold, math.log(measured / value))
 
 
-def keys_of(error: Error) -> tuple[str, str, str]:
+def keys_of(error: Error) -> tuple[str, ...]:
     """Groups of an error, narrowest first."""
-    return f"{error.metric}|{error.regime}|{error.tier}", f"{error.metric}|{error.regime}|*", f"{error.metric}|*|*"
+    return band_keys(error.metric, error.regime, error.item.serving.deployment.engine, error.tier)
 
 
 def bands(errors: Sequence[Error]) -> dict[str, list[float]]:
@@ -305,7 +308,7 @@ def bands(errors: Sequence[Error]) -> dict[str, list[float]]:
             groups[key].append(error.log)
     made = {}
     for key, logs in sorted(groups.items()):
-        if len(logs) < FEW and not key.endswith("*|*"):
+        if len(logs) < FEW and not key.endswith("*|*|*"):
             continue
         ordered = sorted(logs)
         low, high = (ordered[round(share * (len(ordered) - 1))] for share in (0.045, 0.955))
@@ -348,7 +351,7 @@ def text_of(items: Sequence[Item], errors: Sequence[Error]) -> str:
     """The file."""
     fitted = fit(items)
     content = {
-        "what": "logarithms of the scales of the step model, and (low, bias, high) factors of its figures by metric|regime|tier",
+        "what": "logarithms of the scales of the step model, and (low, bias, high) factors of its figures by metric|regime|engine|tier",
         "by": "tools/fit_speed.py; intervals from errors held out by (model, GPU)",
         "checked": "2026-11-20",
         "coefficients": fitted,

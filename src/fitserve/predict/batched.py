@@ -49,6 +49,7 @@ class Room:
     asked: float
     batch: float
     slots: float
+    is_cache_bound: bool
     count: float
     prompt: int
     output: int
@@ -73,6 +74,7 @@ def room_of(deployment: Deployment, budget: MemoryBudget, load: Load) -> Room:
     count = max(1.0, (load.request_count or _WAVES * users) / replicas)
     return Room(
         asked=asked, batch=max(1.0, min(asked, slots, count)), slots=max(1.0, slots), count=count,
+        is_cache_bound=slots < budget.max_num_seqs,
         prompt=load.prompt_tokens, output=load.output_tokens, chunk=prefill_budget(deployment),
     )  # fmt: skip
 
@@ -121,6 +123,11 @@ class Figures:
     room: Room
 
 
+def is_cache_full(room: Room, batch: float) -> bool:
+    """Whether the batch is all that the cache holds."""
+    return room.is_cache_bound and room.asked > 1.01 * batch >= 0.99 * room.slots
+
+
 def added_share(room: Room, batch: float) -> float:
     """Prompts of others that are computed between two tokens of a user, on average.
 
@@ -136,7 +143,8 @@ def added_share(room: Room, batch: float) -> float:
 
 def gap_s(now: Steady, room: Room, scales: Scales) -> float:
     """Mean gap between a user's tokens: the decode step, and the prefills of others that fall into it."""
-    return now.decode_s + scales.interference * added_share(room, now.batch) * now.added_s
+    gap = now.decode_s + scales.interference * added_share(room, now.batch) * now.added_s
+    return gap * (scales.preemption if is_cache_full(room, now.batch) else 1.0)
 
 
 def first_token_s(now: Steady, room: Room, layers: int, scales: Scales) -> float:
@@ -225,16 +233,17 @@ def batched_speed(deployment: Deployment, budget: MemoryBudget, load: Load, gpu:
     return _spread(figures_of(parts, scales, deployment, room, load), rates, deployment)
 
 
-def _bands(metric: str, regime: str, tier: int) -> tuple[float, float, float]:
-    """(low, bias, high) factors of a metric: held-out errors of the cases of this regime and this nearness of tables."""
+def band_keys(metric: str, regime: str, engine: str, tier: int) -> tuple[str, ...]:
+    """Names of the intervals that may apply to a metric, narrowest first."""
+    return (
+        f"{metric}|{regime}|{engine}|{tier}", f"{metric}|{regime}|*|{tier}", f"{metric}|{regime}|*|*", f"{metric}|*|*|*",
+    )  # fmt: skip
+
+
+def _around(value: float, metric: str, figures: Figures, engine: str, tier: int) -> Interval:
+    """A figure, corrected by the median held-out error of its regime, with the band that held nine in ten of them."""
     table: Mapping[str, Any] = speed_data()["intervals"]
-    keys = (f"{metric}|{regime}|{tier}", f"{metric}|{regime}|*", f"{metric}|*|*")
-    low, middle, high = next(table[key] for key in keys if key in table)
-    return low, middle, high
-
-
-def _around(value: float, metric: str, figures: Figures, tier: int) -> Interval:
-    low, middle, high = _bands(metric, figures.regime, tier)
+    low, middle, high = next(table[key] for key in band_keys(metric, figures.regime, engine, tier) if key in table)
     return Interval(value * low, value * middle, value * high)
 
 
@@ -254,13 +263,13 @@ def _spread(figures: Figures, rates: GpuRates, deployment: Deployment) -> Speed:
             )  # fmt: skip
         )
     first = tuple(
-        (name, _around(figures.ttft_s, f"ttft.{name}", figures, tier)) for name in ("p50", "p99")
+        (name, _around(figures.ttft_s, f"ttft.{name}", figures, deployment.engine, tier)) for name in ("p50", "p99")
     )
-    gaps = tuple((name, _around(figures.inter_token_s, f"gap.{name}", figures, tier)) for name in ("p50", "p99"))
+    gaps = tuple((name, _around(figures.inter_token_s, f"gap.{name}", figures, deployment.engine, tier)) for name in ("p50", "p99"))
     return Speed(
-        ttft_s=_around(figures.ttft_s, "ttft.mean", figures, tier),
-        inter_token_s=_around(figures.inter_token_s, "gap.mean", figures, tier),
-        output_tok_per_s=_around(figures.output_tok_per_s, "rate", figures, tier),
+        ttft_s=_around(figures.ttft_s, "ttft.mean", figures, deployment.engine, tier),
+        inter_token_s=_around(figures.inter_token_s, "gap.mean", figures, deployment.engine, tier),
+        output_tok_per_s=_around(figures.output_tok_per_s, "rate", figures, deployment.engine, tier),
         prefill_tok_per_s=Interval.around(figures.prefill_tok_per_s, 0.4, 0.4),
         ttft_percentiles_s=first, inter_token_percentiles_s=gaps, basis=tuple(basis), reasons=tuple(reasons),
     )  # fmt: skip

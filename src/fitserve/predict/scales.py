@@ -33,11 +33,12 @@ Names = tuple[str, ...]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """Names of the coefficients of every scale: of PARTS while decoding and while prefilling, of what a prefill adds to
-    the steps of others, of FIRST_TOKEN."""
+    the steps of others, of gaps while the cache is full (sequences are stopped and computed again), of FIRST_TOKEN."""
 
     decode: tuple[Names, ...]
     prefill: tuple[Names, ...]
     interference: Names
+    preemption: Names
     first_token: tuple[Names, ...]
 
 
@@ -78,6 +79,7 @@ def terms_of(deployment: Deployment, gpu: GpuRates) -> Terms:
     is_measured = gpu.family in _MEASURED
     family: Names = () if is_measured else (f"decode.family.{gpu.family}",)
     prefill_family: Names = () if is_measured else (f"prefill.family.{gpu.family}",)
+    is_old = is_synchronous(deployment)
     decode = []
     for part in PARTS:
         names = [f"decode.{part}"]
@@ -85,13 +87,14 @@ def terms_of(deployment: Deployment, gpu: GpuRates) -> Terms:
         names += [f"decode.{part}.{name}"] if part in _BY_FORMAT else []
         names += [f"decode.{part}.{body}"] if part == "layers" else []
         names += [f"decode.{part}.eager"] if part == "layers" and runs_eager(deployment) else []
-        names += [f"decode.{part}.{engine}.synchronous"] if part == "requests" and is_synchronous(deployment) else []
+        names += [f"decode.{part}.{engine}.synchronous"] if part == "requests" and is_old else []
         names += [f"decode.{part}.{kind}"] if part == "attention_excess" else []
         decode.append((*names, *family))
     return Terms(
         decode=tuple(decode),
         prefill=tuple((f"prefill.{part}", *prefill_family) for part in PARTS),
         interference=("interference", f"interference.{engine}"),
+        preemption=("preemption", f"preemption.{engine}"),
         first_token=tuple((f"first.{term}", f"first.{term}.{engine}") for term in FIRST_TOKEN),
     )
 
@@ -103,6 +106,7 @@ class Scales:
     decode: Parts
     prefill: Parts
     interference: float
+    preemption: float
     first_token: tuple[float, ...]
 
 
@@ -118,6 +122,7 @@ def scales_of(terms: Terms, coefficients: Mapping[str, float]) -> Scales:
         decode=tuple(decode),
         prefill=tuple(factor(names) for names in terms.prefill),
         interference=factor(terms.interference),
+        preemption=factor(terms.preemption),
         first_token=tuple(factor(names) for names in terms.first_token),
     )
 

@@ -40,6 +40,9 @@ _REQUEST_S = 1e-5
 _PASSES = 8.0  # times that the small kernels of a layer read or write the hidden state
 _STREAM_SHARE = 0.7  # of the bandwidth that they reach
 _ACTIVATION_BYTES = 2
+# Some experts are liked better, so that tokens touch fewer than at random: as many as this share of them would at random.
+# Operator tables with power-law routing against balanced ones (utilisation .75-.9 against .5-.65 at 16 to 64 tokens).
+_SKEW = 0.65
 
 
 class StepTimes(Protocol):
@@ -131,7 +134,7 @@ class StepParts:
         routed = tokens * self.spread
         experts = experts_least = 0.0
         for moe in self.experts:
-            size, flop = moe.bytes * touched_share(moe.of, moe.used, routed), moe.token_flop * routed
+            size, flop = moe.bytes * touched_share(moe.of, moe.used, _SKEW * routed), moe.token_flop * routed
             experts += moe.kernel.seconds(size, flop, routed) * moe.count
             experts_least += max(size / bandwidth, flop / moe.kernel.flop_per_s) * moe.count
         message = tokens * self.hidden * _ACTIVATION_BYTES
