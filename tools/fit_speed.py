@@ -26,7 +26,18 @@ from fitserve.evidence.cases import Case, cases_of
 from fitserve.evidence.given import Unanswered
 from fitserve.evidence.speed import ServingCase, serving_case
 from fitserve.foundation.errors import FitserveError
-from fitserve.predict.batched import Figures, Room, added_share, band_keys, chunks_of, figures_of, is_cache_full, room_of
+from fitserve.predict.batched import (
+    CROWDED,
+    Figures,
+    Room,
+    added_share,
+    band_keys,
+    chunks_of,
+    figures_of,
+    is_cache_full,
+    room_of,
+    steps_a_prompt,
+)
 from fitserve.predict.gpu_rates import GpuRates
 from fitserve.predict.scales import Scales, Terms, scales_of, terms_of
 from fitserve.predict.step import StepParts, step_parts
@@ -45,11 +56,20 @@ PRIOR = {
     "decode.experts_excess": 0.4, "decode.attention_excess": 0.4, "decode.collectives": 0.3, "decode.layers": 0.4,
     "decode.step": 0.5, "decode.requests": 0.4, "prefill.dense": 0.15, "prefill.attention": 0.2, "interference": 0.3,
 }  # fmt: skip
-PRIOR_BY_KIND = {"decode.family": 0.4, "prefill.family": 0.4, "decode.layers.eager": 1.0, "decode.requests.vllm.synchronous": 1.0,
- "preemption": 0.4, "first.burst": 0.6, "first.base": 0.6, "first": 0.3}
+PRIOR_BY_KIND = {
+    "decode.family": 0.4,
+    "prefill.family": 0.4,
+    "decode.layers.eager": 1.0,
+    "decode.requests.vllm.synchronous": 1.0,
+    "preemption": 0.4,
+    "first.burst": 0.6,
+    "first.base": 0.6,
+    "first": 0.3,
+}
 ENGINE_INTERFERENCE = 0.6
 PRIOR_SHARED, PRIOR_DEVIATION = 0.35, 0.2
 FEW = 25
+TAIL = 0.04  # of the cases outside the band on either side
 METRICS = {
     "ttft.mean": "ttft_ms.mean", "ttft.p50": "ttft_ms.p50", "ttft.p99": "ttft_ms.p99", "gap.mean": "inter_token_ms.mean",
     "gap.p50": "inter_token_ms.p50", "gap.p99": "inter_token_ms.p99", "rate": "output_tok_per_s",
@@ -159,9 +179,12 @@ def first_terms(item: Item) -> list[Term]:
     found += [(value, names + step) for value, names in zip(item.decode, item.terms.decode, strict=True)]
     found += [(value, names + own) for value, names in zip(item.prefill, item.terms.prefill, strict=True)]
     met = item.busy / (2 * (1 - item.busy))
+    wave = (item.batch + 1) / 2 * min(1.0, item.batch / item.room.count)
     for value, names in zip(item.added, item.terms.prefill, strict=True):
-        found.append((value * (item.batch + 1) / 2 * min(1.0, item.batch / item.room.count), names + burst))
+        found.append((value * wave, names + burst))
         found.append((value * met, names + queue))
+    steps = wave * steps_a_prompt(item.room, item.batch)
+    found += [(value * steps, names + burst) for value, names in zip(item.decode, item.terms.decode, strict=True)]
     return [(value, names) for value, names in found if value > 0]
 
 
@@ -272,7 +295,7 @@ class Error:
 def held_out(items: Sequence[Item], key: Callable[[Item], Any] = lambda item: item.group) -> list[Error]:
     """Errors of every case with coefficients from the other groups."""
     groups = sorted({key(item) for item in items})
-    random.Random(1).shuffle(groups)
+    random.Random(1).shuffle(groups)  # noqa: S311 - a split of cases, nothing secret
     fold_of = {group: position % FOLDS for position, group in enumerate(groups)}
     found = []
     for fold in range(FOLDS):
@@ -301,20 +324,37 @@ def keys_of(error: Error) -> tuple[str, ...]:
 
 
 def bands(errors: Sequence[Error]) -> dict[str, list[float]]:
-    """(low, bias, high) factors by group with cases enough; the bias is shrunk towards none."""
-    groups: dict[str, list[float]] = defaultdict(list)
+    """(low, bias, high) factors by group with cases enough; the bias is shrunk towards none.
+
+    Cases of one (model, GPU) err alike, so each counts less than a case alone.
+    """
+    groups: dict[str, list[Error]] = defaultdict(list)
     for error in errors:
         for key in keys_of(error):
-            groups[key].append(error.log)
+            groups[key].append(error)
     made = {}
-    for key, logs in sorted(groups.items()):
-        if len(logs) < FEW and not key.endswith("*|*|*"):
+    for key, members in sorted(groups.items()):
+        if len(members) < FEW and not key.endswith("*|*|*"):
             continue
-        ordered = sorted(logs)
-        low, high = (ordered[round(share * (len(ordered) - 1))] for share in (0.045, 0.955))
-        middle = statistics.median(ordered) * len(ordered) / (len(ordered) + FEW)
+        sizes: dict[tuple[str, str], int] = defaultdict(int)
+        for error in members:
+            sizes[error.item.group] += 1
+        pairs = sorted((error.log, sizes[error.item.group] ** -0.5) for error in members)
+        low, high = _quantile(pairs, TAIL), _quantile(pairs, 1 - TAIL)
+        is_corrected = key.split("|")[1] in CROWDED
+        middle = _quantile(pairs, 0.5) * len(pairs) / (len(pairs) + FEW) if is_corrected else 0.0
         made[key] = [round(math.exp(value), 3) for value in (min(low, middle), middle, max(high, middle))]
     return made
+
+
+def _quantile(pairs: Sequence[tuple[float, float]], share: float) -> float:
+    """Weighted quantile of sorted (value, weight) pairs."""
+    goal, seen = share * sum(weight for _, weight in pairs), 0.0
+    for value, weight in pairs:
+        seen += weight
+        if seen >= goal:
+            return value
+    return pairs[-1][0]
 
 
 def corrected(errors: Sequence[Error]) -> list[tuple[Error, float, bool]]:
@@ -341,8 +381,9 @@ def report(errors: Sequence[Error]) -> str:
         sizes = sorted(100 * abs(off) for off, _ in cells)
         bias, inside = 100 * statistics.median(off for off, _ in cells), 100 * sum(ok for _, ok in cells) / len(cells)
         p90 = sizes[max(0, math.ceil(0.9 * len(sizes)) - 1)]
+        middle = statistics.median(sizes)
         lines.append(
-            f"| {tag} | {value} | {metric} | {len(sizes)} | {statistics.median(sizes):.1f} | {p90:.0f} | {bias:+.0f} | {inside:.0f} |"
+            f"| {tag} | {value} | {metric} | {len(sizes)} | {middle:.1f} | {p90:.0f} | {bias:+.0f} | {inside:.0f} |"
         )
     return "\n".join(lines)
 
@@ -351,14 +392,18 @@ def text_of(items: Sequence[Item], errors: Sequence[Error]) -> str:
     """The file."""
     fitted = fit(items)
     content = {
-        "what": "logarithms of the scales of the step model, and (low, bias, high) factors of its figures by metric|regime|engine|tier",
+        "what": "logarithms of the scales of the step model; (low, bias, high) of its figures by metric|regime|engine|tier",
         "by": "tools/fit_speed.py; intervals from errors held out by (model, GPU)",
         "checked": "2026-11-20",
         "coefficients": fitted,
         "intervals": bands(errors),
         "cases": len(items),
     }
-    return "{\n" + ",\n".join(f"{json.dumps(key)}:{json.dumps(value, separators=(',', ':'))}" for key, value in content.items()) + "\n}\n"
+    return (
+        "{\n"
+        + ",\n".join(f"{json.dumps(key)}:{json.dumps(value, separators=(',', ':'))}" for key, value in content.items())
+        + "\n}\n"
+    )
 
 
 def _ids(items: Sequence[Item]) -> dict[str, list[str]]:

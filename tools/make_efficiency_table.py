@@ -74,10 +74,14 @@ def table(path: Path) -> dict[str, Any]:
 
 def text(path: Path) -> str:
     """The file: one GPU and operation a line."""
-    head = json.dumps({"source": "aiconfigurator 095f58a (Apache-2.0), measured operator tables", "checked": "2026-11-20"})
+    head = json.dumps(
+        {"source": "aiconfigurator 095f58a (Apache-2.0), measured operator tables", "checked": "2026-11-20"}
+    )
     lines = []
     for op, gpus in table(path).items():
-        rows = ",\n".join(f"{json.dumps(gpu)}:{json.dumps(cells, separators=(',', ':'))}" for gpu, cells in gpus.items())
+        rows = ",\n".join(
+            f"{json.dumps(gpu)}:{json.dumps(cells, separators=(',', ':'))}" for gpu, cells in gpus.items()
+        )
         lines.append(f"{json.dumps(op)}:{{\n{rows}\n}}")
     return head[:-1] + ",\n" + ",\n".join(lines) + "\n}\n"
 

@@ -43,16 +43,16 @@ def serving_case(given: Mapping[str, Any]) -> ServingCase:
     ep = min(int(given.get("ep") or 1), tp * dp)
     ep = tp if 1 < ep < tp else ep
     length = load.prompt_tokens + load.output_tokens
-    options = dict(deployment.options) | {
-        option: str(given[key]) for key, option in _OPTIONS.items() if given.get(key)
-    }
+    options = dict(deployment.options) | {option: str(given[key]) for key, option in _OPTIONS.items() if given.get(key)}
     context = int(given.get("context_tokens") or usual_context(deployment.model.max_context_tokens, length))
     if given.get("enforce_eager"):
         options["enforce-eager"] = "true"
     kv_format = deployment.kv_format
     if kv_format == "auto" and deployment.engine == "tensorrt-llm" and given.get("weight_format") in _FP8_CACHE:
         kv_format = "fp8"
-    deployment = replace(deployment, kv_format=kv_format, machine=machine, ep=ep, context_tokens=context, options=options)
+    deployment = replace(
+        deployment, kv_format=kv_format, machine=machine, ep=ep, context_tokens=context, options=options
+    )
     # shares of data parallel ranks with experts of their own are alike: one rank's memory counts
     alone = replace(deployment, dp=1, ep=1) if ep > tp else deployment
     budget = chosen.budget(replace(alone, tp=tp * dp, dp=1) if ep > tp else alone)

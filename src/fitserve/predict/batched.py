@@ -23,6 +23,8 @@ _LAUNCH_S = 2e-4  # of a layer outside CUDA graphs, the unit of the fitted scale
 _FRONT_S = 0.02  # tokenizer, HTTP and scheduler of one request, the unit of the fitted scale
 _WAVES = 10  # requests a user sends in a run whose length is not stated
 _FIXED_POINT_STEPS = 40
+CROWDED = ("queue", "burst")
+"""Regimes whose figures rest on scheduling that the closed form simplifies; they are corrected by the cases' median."""
 
 
 def usual_context(limit_tokens: int, request_tokens: int) -> int:
@@ -64,7 +66,9 @@ class Room:
 def room_of(deployment: Deployment, budget: MemoryBudget, load: Load) -> Room:
     """How many requests of this load run at once. A cache without room for one says nothing and does not limit."""
     replicas = deployment.dp
-    share = policy_of(deployment.engine)["output_share"]  # of a request's answer, for which its cache holds room on average
+    share = policy_of(deployment.engine)[
+        "output_share"
+    ]  # of a request's answer, for which its cache holds room on average
     length = load.prompt_tokens + load.output_tokens * share
     in_cache = budget.kv.capacity_tokens / length
     shares = deployment.dp if deployment.ep > deployment.tp or budget.kv.capacity_tokens == 0 else 1
@@ -84,6 +88,11 @@ def chunks_of(room: Room, batch: float) -> tuple[float, int]:
     most = max(64.0, room.chunk - batch)
     count = max(1, math.ceil(room.prompt / most))
     return room.prompt / count, count
+
+
+def steps_a_prompt(room: Room, batch: float) -> float:
+    """Decode steps that run while the first wave waits for one prompt: several prompts share a step, half the wave decodes."""
+    return room.prompt / max(64.0, room.chunk - batch) / 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,8 +160,9 @@ def first_token_s(now: Steady, room: Room, layers: int, scales: Scales) -> float
     """TTFT of a request that finds room: front end, running step, its prefill, and the prefills that it meets."""
     total = now.batch * now.added_s
     busy = min(0.8, total / (total + room.output * now.decode_s))
+    first_wave = (now.batch + 1) / 2 * min(1.0, now.batch / room.count)
     units = (
-        _FRONT_S, now.decode_s, now.prefill_s, now.added_s * (now.batch + 1) / 2 * min(1.0, now.batch / room.count),
+        _FRONT_S, now.decode_s, now.prefill_s, first_wave * (now.added_s + steps_a_prompt(room, now.batch) * now.decode_s),
         now.added_s * busy / (2 * (1 - busy)), layers * _LAUNCH_S,
     )  # fmt: skip
     return sum(unit * scale for unit, scale in zip(units, scales.first_token, strict=True))
@@ -172,7 +182,8 @@ def _closed(now: Steady, scales: Scales, deployment: Deployment, room: Room) -> 
     gap, first = gap_s(now, room, scales), first_token_s(now, room, len(deployment.model.layers), scales)
     is_burst = room.count <= room.asked * 1.01
     if is_burst:  # all prompts at once: the first wave is computed in a row, and delays nobody later
-        first = _FRONT_S * scales.first_token[0] + now.prefill_s + now.added_s * (now.batch - 1) / 2
+        first = _FRONT_S * scales.first_token[0] + now.prefill_s
+        first += (now.batch - 1) / 2 * (now.added_s + steps_a_prompt(room, now.batch) * now.decode_s)
     served = first + gap * max(0, room.output - 1)
     each_s = served / now.batch
     waiting = max(0.0, room.asked - now.batch)
@@ -191,9 +202,7 @@ def _throughput(room: Room, batch: float, served_s: float) -> float:
     return room.count / (served_s * max(1.0, waves))
 
 
-def _arrivals(
-    steps: StepTimes, scales: Scales, deployment: Deployment, room: Room, rate_per_s: float
-) -> Figures:
+def _arrivals(steps: StepTimes, scales: Scales, deployment: Deployment, room: Room, rate_per_s: float) -> Figures:
     """Poisson arrivals: the batch at which requests leave as fast as they come; beyond the slots the queue grows."""
     rate = rate_per_s / deployment.dp
     layers = len(deployment.model.layers)
@@ -235,9 +244,8 @@ def batched_speed(deployment: Deployment, budget: MemoryBudget, load: Load, gpu:
 
 def band_keys(metric: str, regime: str, engine: str, tier: int) -> tuple[str, ...]:
     """Names of the intervals that may apply to a metric, narrowest first."""
-    return (
-        f"{metric}|{regime}|{engine}|{tier}", f"{metric}|{regime}|*|{tier}", f"{metric}|{regime}|*|*", f"{metric}|*|*|*",
-    )  # fmt: skip
+    own = (f"{metric}|{regime}|{engine}|{tier}",) if regime in CROWDED else ()
+    return (*own, f"{metric}|{regime}|*|{tier}", f"{metric}|{regime}|*|*", f"{metric}|*|*|*")
 
 
 def _around(value: float, metric: str, figures: Figures, engine: str, tier: int) -> Interval:
@@ -258,14 +266,19 @@ def _spread(figures: Figures, rates: GpuRates, deployment: Deployment) -> Speed:
     if figures.wait_s > 0:
         reasons.append(
             warning(
-                "speed_queueing", asked=round(room.asked * deployment.dp), at_once=round(room.slots * deployment.dp),
+                "speed_queueing",
+                asked=round(room.asked * deployment.dp),
+                at_once=round(room.slots * deployment.dp),
                 wait_s=round(figures.wait_s, 2),
-            )  # fmt: skip
+            )
         )
     first = tuple(
         (name, _around(figures.ttft_s, f"ttft.{name}", figures, deployment.engine, tier)) for name in ("p50", "p99")
     )
-    gaps = tuple((name, _around(figures.inter_token_s, f"gap.{name}", figures, deployment.engine, tier)) for name in ("p50", "p99"))
+    gaps = tuple(
+        (name, _around(figures.inter_token_s, f"gap.{name}", figures, deployment.engine, tier))
+        for name in ("p50", "p99")
+    )
     return Speed(
         ttft_s=_around(figures.ttft_s, "ttft.mean", figures, deployment.engine, tier),
         inter_token_s=_around(figures.inter_token_s, "gap.mean", figures, deployment.engine, tier),

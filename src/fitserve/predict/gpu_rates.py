@@ -1,4 +1,4 @@
-"""Rates of a GPU for batching engines: operations by format, bandwidth, the link to its neighbours, and whose kernels it inherits.
+"""Rates of a GPU for batching engines: operations by format, bandwidth, links, and whose kernels it inherits.
 
 Kernel tables exist for a few data-centre cards. Another card takes those of its own generation (tier 1), or of the
 nearest generation (tier 2), which the intervals of a prediction widen by.
@@ -21,7 +21,8 @@ _WHERE = "hardware/catalog/gpus.json"
 class GpuRates:
     """Peak rates of one device. `flop_per_s` by number type, dense; `link_bytes_per_s` one direction, None: unknown.
 
-    `donor`: the card whose kernel tables stand for this one's, `stand_ins`: it and the others of its generation; `tier`: 0 its own, 1 its generation's, 2 the nearest.
+    `donor`: the card whose kernel tables stand for this one's; `stand_ins`: it and the others of its generation; `tier`: 0
+    its own tables, 1 its generation's, 2 the nearest.
     `derived`: number types whose rate follows from the donor's ratio to fp32, as the card's own is not in the table.
     """
 
@@ -125,4 +126,6 @@ def _flop(row: Mapping[str, object], like: str) -> tuple[dict[str, float], tuple
             if name not in rates and other.get(name):
                 rates[name] = rates["fp32"] * float(other[name]) / float(other["fp32"])
                 derived.append(name)
+    if "bf16" not in rates:
+        raise FactMissing(f"16 bit operations a second of {row['id']}", _WHERE)
     return rates, tuple(derived)

@@ -68,7 +68,9 @@ def is_synchronous(deployment: Deployment) -> bool:
 def runs_eager(deployment: Deployment) -> bool:
     """Whether CUDA graphs are switched off."""
     options = deployment.options
-    return any(options.get(name, "false").lower() not in {"false", "0"} for name in ("enforce-eager", "disable-cuda-graph"))
+    return any(
+        options.get(name, "false").lower() not in {"false", "0"} for name in ("enforce-eager", "disable-cuda-graph")
+    )
 
 
 def terms_of(deployment: Deployment, gpu: GpuRates) -> Terms:

@@ -25,7 +25,15 @@ from fitserve.predict.efficiency import (
     prefill_use,
 )
 from fitserve.predict.gpu_rates import GpuRates, gpu_rates
-from fitserve.predict.work import AttentionWork, CacheRead, Matrix, attention_works, cache_reads, matrices, touched_share
+from fitserve.predict.work import (
+    AttentionWork,
+    CacheRead,
+    Matrix,
+    attention_works,
+    cache_reads,
+    matrices,
+    touched_share,
+)
 
 PARTS = (
     "dense", "dense_excess", "experts", "experts_excess", "attention", "attention_excess", "collectives", "layers",

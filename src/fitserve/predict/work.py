@@ -192,9 +192,7 @@ def _cache_read(mixer: Mixer, count: int, element_bytes: float, tp: int) -> Cach
     state = state_elements(mixer)
     # read and written once a token
     kept = 0.0 if state is None else 2 * (state.convolution * 2 + state.recurrent * 4) / tp
-    return CacheRead(
-        count=count, token_bytes=elements * element_bytes, reach=reach, ratio=ratio, state_bytes=kept
-    )
+    return CacheRead(count=count, token_bytes=elements * element_bytes, reach=reach, ratio=ratio, state_bytes=kept)
 
 
 def cache_read_bytes(
