@@ -344,6 +344,11 @@ def bands(errors: Sequence[Error]) -> dict[str, list[float]]:
         is_corrected = key.split("|")[1] in CROWDED
         middle = _quantile(pairs, 0.5) * len(pairs) / (len(pairs) + FEW) if is_corrected else 0.0
         made[key] = [round(math.exp(value), 3) for value in (min(low, middle), middle, max(high, middle))]
+    for key, (low, middle, high) in sorted(made.items()):  # what is inherited is never surer than what was measured
+        metric, regime, engine, tier = key.split("|")
+        nearer = made.get(f"{metric}|{regime}|{engine}|{int(tier) - 1}") if tier in {"1", "2"} else None
+        if nearer is not None:
+            made[key] = [min(low, nearer[0]), middle, max(high, nearer[2])]
     return made
 
 
