@@ -69,6 +69,7 @@ PRIOR_BY_KIND = {
 ENGINE_INTERFERENCE = 0.6
 PRIOR_SHARED, PRIOR_DEVIATION = 0.35, 0.2
 FEW = 25
+INHERITED = 1.15  # wider by this, where tables or scales are those of another card (a choice)
 TAIL = 0.04  # of the cases outside the band on either side
 METRICS = {
     "ttft.mean": "ttft_ms.mean", "ttft.p50": "ttft_ms.p50", "ttft.p99": "ttft_ms.p99", "gap.mean": "inter_token_ms.mean",
@@ -324,9 +325,9 @@ def keys_of(error: Error) -> tuple[str, ...]:
 
 
 def bands(errors: Sequence[Error]) -> dict[str, list[float]]:
-    """(low, bias, high) factors by group with cases enough; the bias is shrunk towards none.
+    """(low, bias, high) factors by group with cases enough.
 
-    Cases of one (model, GPU) err alike, so each counts less than a case alone.
+    The bias is shrunk towards none, and there is none for means of regimes that are fitted. Cases of one (model, GPU) err alike, so each counts less than a case alone.
     """
     groups: dict[str, list[Error]] = defaultdict(list)
     for error in errors:
@@ -341,15 +342,22 @@ def bands(errors: Sequence[Error]) -> dict[str, list[float]]:
             sizes[error.item.group] += 1
         pairs = sorted((error.log, sizes[error.item.group] ** -0.5) for error in members)
         low, high = _quantile(pairs, TAIL), _quantile(pairs, 1 - TAIL)
-        is_corrected = key.split("|")[1] in CROWDED
+        is_corrected = key.split("|")[1] in CROWDED or key.split("|")[0].endswith(("p50", "p99"))
         middle = _quantile(pairs, 0.5) * len(pairs) / (len(pairs) + FEW) if is_corrected else 0.0
         made[key] = [round(math.exp(value), 3) for value in (min(low, middle), middle, max(high, middle))]
-    for key, (low, middle, high) in sorted(made.items()):  # what is inherited is never surer than what was measured
-        metric, regime, engine, tier = key.split("|")
-        nearer = made.get(f"{metric}|{regime}|{engine}|{int(tier) - 1}") if tier in {"1", "2"} else None
-        if nearer is not None:
-            made[key] = [min(low, nearer[0]), middle, max(high, nearer[2])]
+    _widen(made)
     return made
+
+
+def _widen(made: dict[str, list[float]]) -> None:
+    """What is inherited is never surer than what was measured on the card itself, whether or not cases were enough."""
+    for key in [key for key in made if key.endswith("|*|*") and not key.endswith("*|*|*")]:
+        stem = key.removesuffix("*")
+        for tier in (1, 2):
+            low, middle, high = made.get(f"{stem}{tier}", made[key])
+            nearer = made.get(f"{stem}{tier - 1}", made[key])
+            low, high = min(low, nearer[0] / INHERITED), max(high, nearer[2] * INHERITED)
+            made[f"{stem}{tier}"] = [round(low, 3), middle, round(high, 3)]
 
 
 def _quantile(pairs: Sequence[tuple[float, float]], share: float) -> float:

@@ -67,7 +67,7 @@ class TimeCurve:
 
     log_sizes: tuple[float, ...]
     log_times: tuple[float, ...]
-    rate: float
+    bytes_per_s: float
     floor: float
 
     def __call__(self, size: float) -> float:
@@ -77,7 +77,7 @@ class TimeCurve:
         x, at = math.log(size), self.log_sizes
         index = bisect_right(at, x)
         if index == len(at):
-            return size / self.rate
+            return size / self.bytes_per_s
         if index == 0:
             return max(self.floor, math.exp(self.log_times[0]) * min(1.0, size / math.exp(at[0])))
         share = (x - at[index - 1]) / (at[index] - at[index - 1])
@@ -113,13 +113,15 @@ class ExpertKernel:
     """One format's fused experts on one GPU: utilisation of the roofline by tokens in the call."""
 
     use: Curve
-    bandwidth: float
+    bandwidth_bytes_per_s: float
     flop_per_s: float
     floor: float
 
     def seconds(self, size: float, flop: float, tokens: float) -> float:
         """Time of one layer's experts of which `size` bytes are touched."""
-        return max(self.floor, max(size / self.bandwidth, flop / self.flop_per_s) / min(0.95, self.use(tokens)))
+        return max(
+            self.floor, max(size / self.bandwidth_bytes_per_s, flop / self.flop_per_s) / min(0.95, self.use(tokens))
+        )
 
 
 @dataclass(frozen=True, slots=True)
