@@ -20,6 +20,7 @@ from fitserve.evidence.given import (
     model_of,
     unanswered,
 )
+from fitserve.evidence.speed import serving_speed
 from fitserve.footprint.gguf_recipes import gguf_file_bytes, is_stock, projector_file_bytes, stock_mix
 from fitserve.footprint.kv_cache import BYTES_PER_ELEMENT
 from fitserve.footprint.weights import weight_bytes
@@ -209,4 +210,5 @@ _KINDS: Mapping[str, Callable[[Mapping[str, Any]], Predictions]] = {
     "gguf_size": _file_size,
     "kv_cache": _cache,
     "command": _command,
+    "serving_speed": serving_speed,
 }

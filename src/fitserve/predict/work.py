@@ -4,6 +4,7 @@ No times here: bytes and operations follow from the shapes alone. A multiply and
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -147,50 +148,104 @@ def _mixers(model: LanguageModel, layers: range | None) -> Iterator[Mixer]:
             yield from layer.mixers
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheRead:
+    """What one rank reads of cache and state in `count` like layers to make one token of a sequence.
+
+    `token_bytes` of every token within `reach` (None: all), and of one in `ratio` beyond it; `state_bytes` at any length.
+    """
+
+    count: int
+    token_bytes: float
+    reach: float | None
+    ratio: int
+    state_bytes: float
+
+    def bytes(self, context_tokens: float) -> float:
+        """Bytes of one layer for a sequence that is `context_tokens` long."""
+        seen = context_tokens if self.reach is None else min(context_tokens, self.reach)
+        if self.ratio:
+            seen += context_tokens / self.ratio
+        return seen * self.token_bytes + self.state_bytes
+
+
+@lru_cache(maxsize=256)
+def cache_reads(
+    model: LanguageModel, element_bytes: float, tp: int = 1, layers: range | None = None
+) -> tuple[CacheRead, ...]:
+    """Cache reads of one rank by kind of layer."""
+    return tuple(
+        _cache_read(mixer, count, element_bytes, tp) for mixer, count in Counter(_mixers(model, layers)).items()
+    )
+
+
+def _cache_read(mixer: Mixer, count: int, element_bytes: float, tp: int) -> CacheRead:
+    reach = cache_reach(mixer)
+    ratio = 0
+    if isinstance(mixer, CompressedAttention) and mixer.ratio:
+        reach, ratio = mixer.window_tokens, mixer.ratio
+    if isinstance(mixer, LatentAttention) and mixer.indexer is not None:
+        reach = mixer.indexer.top_k
+    elements = kv_elements_per_token(mixer)
+    if isinstance(mixer, Attention) and elements:
+        elements = elements // mixer.kv_heads * ceil_div(mixer.kv_heads, tp)
+    state = state_elements(mixer)
+    # read and written once a token
+    kept = 0.0 if state is None else 2 * (state.convolution * 2 + state.recurrent * 4) / tp
+    return CacheRead(count=count, token_bytes=elements * element_bytes, reach=reach, ratio=ratio, state_bytes=kept)
+
+
 def cache_read_bytes(
     model: LanguageModel, context_tokens: float, element_bytes: float, tp: int = 1, layers: range | None = None
 ) -> float:
     """Bytes of cache and state that one rank reads to make one token of a sequence that is `context_tokens` long."""
-    total = 0.0
-    for mixer in _mixers(model, layers):
-        reach = cache_reach(mixer)
-        seen = context_tokens if reach is None else min(context_tokens, reach)
-        if isinstance(mixer, CompressedAttention) and mixer.ratio:
-            seen = min(context_tokens, mixer.window_tokens) + context_tokens / mixer.ratio
-        if isinstance(mixer, LatentAttention) and mixer.indexer is not None:
-            seen = min(context_tokens, mixer.indexer.top_k)
-        elements = kv_elements_per_token(mixer)
-        if isinstance(mixer, Attention) and elements:
-            elements = elements // mixer.kv_heads * ceil_div(mixer.kv_heads, tp)
-        total += seen * elements * element_bytes
-        state = state_elements(mixer)
-        if state is not None:  # read and written once a token
-            total += 2 * (state.convolution * 2 + state.recurrent * 4) / tp
-    return total
+    return sum(read.bytes(context_tokens) * read.count for read in cache_reads(model, element_bytes, tp, layers))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionWork:
+    """Attention of one rank in `count` like layers: operations of a pair of tokens, and how many pairs a token has."""
+
+    count: int
+    pair_flop: float
+    reach: float | None
+    """Tokens that one token sees at most."""
+    ratio: int
+
+    def flop(self, new_tokens: float, past_tokens: float) -> float:
+        """Operations of one layer over `new_tokens` after `past_tokens`: scores and values, causal."""
+        seen = past_tokens + new_tokens / 2
+        near = seen if self.reach is None else min(seen, self.reach)
+        if self.ratio:
+            near += seen / self.ratio
+        return new_tokens * near * self.pair_flop
+
+
+@lru_cache(maxsize=256)
+def attention_works(model: LanguageModel, tp: int = 1, layers: range | None = None) -> tuple[AttentionWork, ...]:
+    """Attention of one rank by kind of layer; layers without softmax attention are left out."""
+    found = (_attention(mixer, count, tp) for mixer, count in Counter(_mixers(model, layers)).items())
+    return tuple(item for item in found if item is not None)
+
+
+def _attention(mixer: Mixer, count: int, tp: int) -> AttentionWork | None:
+    match mixer:
+        case Attention(crosses_to_vision=False):
+            pair = 2.0 * (mixer.key_dim + mixer.value_dim) * mixer.query_heads / tp
+            return AttentionWork(count=count, pair_flop=pair, reach=cache_reach(mixer), ratio=0)
+        case LatentAttention():
+            pair = 2.0 * (mixer.nope_dim + mixer.rope_dim + mixer.value_dim) * mixer.query_heads / tp
+            reach = mixer.indexer.top_k if mixer.indexer is not None else None
+            return AttentionWork(count=count, pair_flop=pair, reach=reach, ratio=0)
+        case CompressedAttention():
+            pair = 4.0 * mixer.head_dim * mixer.query_heads / tp
+            return AttentionWork(count=count, pair_flop=pair, reach=mixer.window_tokens, ratio=mixer.ratio)
+        case _:
+            return None
 
 
 def attention_flop(
     model: LanguageModel, new_tokens: float, past_tokens: float, tp: int = 1, layers: range | None = None
 ) -> float:
     """Operations of one rank's attention over `new_tokens` after `past_tokens`: scores and values, causal."""
-    total = 0.0
-    for mixer in _mixers(model, layers):
-        if isinstance(mixer, Attention):
-            if mixer.crosses_to_vision:
-                continue
-            reach = cache_reach(mixer)
-            pairs = new_tokens * (past_tokens + new_tokens / 2)
-            if reach is not None:
-                pairs = min(pairs, new_tokens * float(reach))
-            total += 2.0 * pairs * (mixer.key_dim + mixer.value_dim) * mixer.query_heads / tp
-        elif isinstance(mixer, LatentAttention):
-            seen = past_tokens + new_tokens / 2
-            if mixer.indexer is not None:
-                seen = min(seen, mixer.indexer.top_k)
-            width = mixer.nope_dim + mixer.rope_dim + mixer.value_dim
-            total += 2.0 * new_tokens * seen * width * mixer.query_heads / tp
-        elif isinstance(mixer, CompressedAttention):
-            seen = min(past_tokens + new_tokens / 2, float(mixer.window_tokens))
-            seen += (past_tokens + new_tokens / 2) / mixer.ratio if mixer.ratio else 0.0
-            total += 2.0 * new_tokens * seen * 2 * mixer.head_dim * mixer.query_heads / tp
-    return total
+    return sum(work.flop(new_tokens, past_tokens) * work.count for work in attention_works(model, tp, layers))
