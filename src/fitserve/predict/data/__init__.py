@@ -1,0 +1,1 @@
+"""Coefficients that the tools fit from measured cases."""
