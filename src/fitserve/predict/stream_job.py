@@ -28,6 +28,11 @@ class StreamDevice:
     family: str
     bandwidth_bytes_per_s: float
     flop_per_s: float
+    """FP32, what unpacking runs at."""
+    matrix_flop_per_s: float
+    """Dense FP16, what products of a prompt run at."""
+    integer_flop_per_s: float
+    """Half of INT8 where that is more: what products with weights quantized in blocks run at."""
     memory_bytes: int
     has_stated_flop: bool = True
 
@@ -43,7 +48,10 @@ class StreamJob:
     devices: tuple[StreamDevice, ...]
     host: Processor | None
     tensor_parallel: bool
+    integer_products: bool
     is_old_build: bool
+    is_before_recurrent: bool
+    """Built before recurrent layers had kernels of their own."""
     host_layers: int = 0
     host_experts: int = 0
     threads: int | None = None
@@ -66,14 +74,21 @@ def stream_device(accelerator: Accelerator) -> StreamDevice:
     if not bandwidth:
         raise FactMissing(f"memory bandwidth of {accelerator.id}", "src/fitserve/hardware/catalog/gpus.json")
     boards = row.get("devices_per_board") or 1
-    flop = (row.get("dense_flop_per_s") or {}).get("fp32")
+    rates = row.get("dense_flop_per_s") or {}
+    flop = rates.get("fp32")
     assumed = stream_facts()["assumptions"]["flop_per_byte"]["value"] * bandwidth
+    ratio = stream_facts()["assumptions"]["fp16_to_fp32"]["value"].get(accelerator.vendor, 1.0)
+    matrix = rates.get("fp16") or (flop or assumed) * ratio
+    # GeForce cards state half the FP16 rate (FP32 sums); products with quantized weights follow the INT8 rate
+    integer = max(matrix, (rates.get("int8") or (flop or assumed) * ratio * 4) / 2 if accelerator.vendor == "nvidia" else 0)
     return StreamDevice(
         id=accelerator.id,
         vendor=accelerator.vendor,
         family=_family(accelerator, row),
         bandwidth_bytes_per_s=bandwidth / boards,
         flop_per_s=(flop or assumed) / boards,
+        matrix_flop_per_s=matrix / boards,
+        integer_flop_per_s=integer / boards,
         memory_bytes=accelerator.memory_bytes,
         has_stated_flop=bool(flop),
     )
@@ -115,8 +130,10 @@ def stream_job(deployment: Deployment, backend: str | None = None) -> StreamJob:
         backend=chosen,
         devices=tuple(stream_device(device) for device in devices),
         host=host,
+        integer_products=policy["places_layers"],
         tensor_parallel=deployment.tp > 1 or (policy["places_layers"] and split in {"row", "tensor", "graph"}),
-        is_old_build=_is_old(deployment.engine_version, policy),
+        is_old_build=_is_below(deployment.engine_version, policy.get("old_below_build", 0)),
+        is_before_recurrent=_is_below(deployment.engine_version, policy.get("recurrent_from_build", 0)),
         host_layers=layers,
         host_experts=experts,
         threads=int(options["threads"]) if options.get("threads", "").isdigit() else None,
@@ -135,9 +152,9 @@ def readable_format(weight_format: WeightFormat) -> WeightFormat:
     return weight_format
 
 
-def _is_old(version: str, policy: Mapping[str, Any]) -> bool:
+def _is_below(version: str, build: int) -> bool:
     number = version.removeprefix("b").split(" ")[0].split("-")[0]
-    return "old_below_build" in policy and number.isdigit() and int(number) < policy["old_below_build"]
+    return number.isdigit() and 1000 < int(number) < build
 
 
 def _in_ram(deployment: Deployment) -> tuple[int, int]:

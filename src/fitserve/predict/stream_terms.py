@@ -13,7 +13,7 @@ from functools import lru_cache
 from fitserve.footprint.gguf_recipes import stock_mix
 from fitserve.hardware.processors import Processor
 from fitserve.models.formats import WeightFormat
-from fitserve.models.types import Attention, LanguageModel, LatentAttention
+from fitserve.models.types import Attention, LanguageModel, LatentAttention, LinearAttention, StateSpace
 from fitserve.predict.stream_job import StreamDevice, StreamJob, stream_facts
 from fitserve.predict.work import attention_flop, cache_read_bytes, matrices
 
@@ -53,9 +53,11 @@ class Shape:
     experts: int
     used: int
     layers: int
+    blocks: int
+    """Mixers and feed-forward parts: two in a usual layer."""
     expert_layers: int
-    recurrent_layers: int
-    latent_layers: int
+    linear_layers: int
+    state_layers: int
 
 
 @lru_cache(maxsize=512)
@@ -65,7 +67,7 @@ def shape_of(model: LanguageModel, weight_format: WeightFormat) -> Shape:
     dense = [m for m in found if not m.experts and not m.is_head]
     expert = [m for m in found if m.experts]
     head = [m for m in found if m.is_head]
-    mixers = [layer.mixers for layer in model.layers]
+    mixers = [mixer for layer in model.layers for mixer in layer.mixers]
     return Shape(
         dense_bytes=sum(m.bytes * m.count for m in dense),
         head_bytes=sum(m.bytes for m in head),
@@ -76,9 +78,10 @@ def shape_of(model: LanguageModel, weight_format: WeightFormat) -> Shape:
         experts=max((m.of_experts for m in expert), default=0),
         used=max((m.used for m in expert), default=0),
         layers=len(model.layers),
+        blocks=len(mixers) + sum(1 for layer in model.layers if layer.dense or layer.experts),
         expert_layers=sum(1 for layer in model.layers if layer.experts),
-        recurrent_layers=sum(1 for m in mixers if not any(isinstance(x, Attention | LatentAttention) for x in m)),
-        latent_layers=sum(1 for m in mixers if any(isinstance(x, LatentAttention) for x in m)),
+        linear_layers=sum(1 for mixer in mixers if isinstance(mixer, LinearAttention)),
+        state_layers=sum(1 for mixer in mixers if isinstance(mixer, StateSpace)),
     )
 
 
@@ -105,8 +108,13 @@ _CLASSES = (
 def _keys(stem: str, job: StreamJob, device: StreamDevice | None, *more: str) -> tuple[str, ...]:
     """Coefficients of a term from general to particular."""
     found = [stem, f"{stem}/backend:{job.backend}", f"{stem}/engine:{job.engine}"]
+    if len(job.devices) > 1:
+        kind = "tensor" if job.tensor_parallel else "several"
+        found += [f"{stem}/{kind}", f"{stem}/{kind}:{job.backend}"]
     if job.is_old_build:
         found.append(f"{stem}/old:{job.backend}")
+    if device is None and job.host is not None and job.host.sockets > 1:
+        found.append(f"{stem}/sockets")
     if device is not None:
         found += [f"{stem}/family:{device.family}", f"{stem}/gpu:{device.id}", f"{stem}/path:{device.id}|{job.backend}"]
     return (*found, *(f"{stem}/{name}" for name in more))
@@ -115,7 +123,10 @@ def _keys(stem: str, job: StreamJob, device: StreamDevice | None, *more: str) ->
 def _format_keys(job: StreamJob, device: StreamDevice | None) -> tuple[str, ...]:
     kind = weight_class(job.weight_format)
     place = device.family if device is not None else "host"
-    return (f"format:{kind}", f"format:{kind}|{job.backend}", f"format:{kind}|{place}")
+    mix = job.weight_format.gguf_mix or ""
+    recipe = (f"recipe:{mix}",) if mix.startswith("UD-") else ()
+    early = (f"format:{kind}|old",) if job.is_old_build else ()
+    return (f"format:{kind}", f"format:{kind}|{job.backend}", f"format:{kind}|{place}", *recipe, *early)
 
 
 def _shares(job: StreamJob) -> list[tuple[StreamDevice, float]]:
@@ -150,7 +161,8 @@ def decode_terms(job: StreamJob, depth_tokens: float, streams: int = 1) -> tuple
             Term(part * dense / rate, _keys("read", job, device, *formats)),
             Term(
                 part * touched * (1 - experts_on_host) / rate,
-                (*_keys("read", job, device, *formats), "read/experts", f"read/experts:{job.backend}"),
+                (*_keys("read", job, device, *formats), "read/experts", f"read/experts:{job.backend}",
+                 f"read/experts:{device.family}", f"read/experts:{job.engine}"),
             ),
             Term(part * cache * (1 - on_host) / rate, _keys("cache", job, device, *_cache_keys(job))),
             Term(part * flop / device.flop_per_s, _keys("unpack" if streams == 1 else "batch", job, device, *formats)),
@@ -162,20 +174,41 @@ def decode_terms(job: StreamJob, depth_tokens: float, streams: int = 1) -> tuple
 
 
 def _cache_keys(job: StreamJob) -> tuple[str, ...]:
-    return (*(("quantized",) if job.kv_element_bytes < 2 else ()), *(() if job.has_flash_attention else ("plain",)))
+    kinds = [*(["quantized"] if job.kv_element_bytes < 2 else []), *([] if job.has_flash_attention else ["plain"])]
+    kinds += _attention_kinds(job.model)
+    return tuple(name for kind in kinds for name in (kind, f"{kind}:{job.backend}"))
+
+
+@lru_cache(maxsize=256)
+def _attention_kinds(model: LanguageModel) -> tuple[str, ...]:
+    """Attention that has kernels of its own: latent, or heads wider than 128 and than 256."""
+    mixers = [mixer for layer in model.layers for mixer in layer.mixers]
+    if any(isinstance(mixer, LatentAttention) for mixer in mixers):
+        return ("latent",)
+    widths = [mixer.key_dim for mixer in mixers if isinstance(mixer, Attention)]
+    widest = max(widths, default=0)
+    return ("widest",) if widest > 256 else ("wide",) if widest > 128 else ()
 
 
 def _calls(job: StreamJob, shape: Shape) -> Iterator[Term]:
     """Kernels to start: by layer, more in expert and recurrent layers; a constant for the step."""
     first = job.devices[0]
-    yield Term(shape.layers * _CALL_S, _keys("layer", job, first))
+    yield Term(shape.blocks / 2 * _CALL_S, _keys("layer", job, first))
     yield Term(shape.expert_layers * _CALL_S, (*_keys("layer", job, first), "layer/experts", f"layer/experts:{job.backend}"))
-    yield Term(shape.recurrent_layers * _CALL_S, (*_keys("layer", job, first), "layer/recurrent"))
+    yield from _recurrent("layer", job, shape, _CALL_S)
     yield Term(_FIXED_S, _keys("step", job, None))
     if len(job.devices) > 1:
         kind = "reduce" if job.tensor_parallel else "handover"
         count = 2 * shape.layers if job.tensor_parallel else len(job.devices) - 1
         yield Term(count * 10 * _CALL_S, _keys(kind, job, None))
+
+
+def _recurrent(stem: str, job: StreamJob, shape: Shape, call_s: float) -> Iterator[Term]:
+    """Layers with a state have more kernels; those of linear attention were slow before they had their own."""
+    for kind, count in (("linear", shape.linear_layers), ("state", shape.state_layers)):
+        early = (f"{stem}/{kind}_early:{job.backend}",) if job.is_before_recurrent and kind == "linear" else ()
+        keys = _keys(stem, job, job.devices[0], kind, f"{kind}:{job.backend}")
+        yield Term(count * call_s, (*keys, *early))
 
 
 def _decode_on_host(
@@ -212,12 +245,15 @@ def prefill_terms(job: StreamJob, tokens: float, depth_tokens: float) -> tuple[T
     if not job.devices:
         return tuple(_prefill_on_host(job, job.host, shape, tokens, chunks, touched, attention))
     overlap = _overlap(job, chunks)
+    piped = ("piped", f"piped:{job.backend}") if overlap < 1 else ()
     terms: list[Term] = []
     for device, share in _shares(job):
         part = share * overlap if not job.tensor_parallel else 1 / len(job.devices) / len(job.devices)
-        terms += _prefill_on_device(job, shape, device, part, (tokens, chunks, touched, attention))
+        terms += _prefill_on_device(job, shape, device, part, (tokens, chunks, touched, attention), piped)
     first = job.devices[0]
-    terms.append(Term(chunks * shape.layers * overlap * 10 * _CALL_S, _keys("prefill_layer", job, first)))
+    calls = chunks * overlap * 10 * _CALL_S
+    terms.append(Term(calls * shape.blocks / 2, _keys("prefill_layer", job, first)))
+    terms += _recurrent("prefill_layer", job, shape, calls * per_chunk / 100)
     terms.append(Term(10 * _FIXED_S, _keys("prefill_start", job, None)))
     if job.tensor_parallel:
         moved = 4.0 * tokens * shape.layers * job.model.hidden_size
@@ -240,24 +276,26 @@ def _overlap(job: StreamJob, chunks: int) -> float:
 
 
 def _prefill_on_device(
-    job: StreamJob, shape: Shape, device: StreamDevice, part: float, work: tuple[float, int, float, float]
+    job: StreamJob, shape: Shape, device: StreamDevice, part: float, work: tuple[float, int, float, float],
+    piped: tuple[str, ...],
 ) -> Iterator[Term]:
     tokens, chunks, touched, attention = work
     formats = _format_keys(job, device)
+    rate = device.integer_flop_per_s if job.integer_products else device.matrix_flop_per_s
     rows = tokens / chunks
-    size = _size_keys(rows)
-    yield Term(part * shape.dense_flop * tokens / device.flop_per_s, (*_keys("gemm", job, device, *formats), *size))
+    size = (*_size_keys(rows), *(f"gemm/{name}" for name in piped))
+    yield Term(part * shape.dense_flop * tokens / rate, (*_keys("gemm", job, device, *formats), *size))
     if shape.experts:
         rows *= shape.used / shape.experts
         steps = sum(1 for step in _EXPERT_STEPS if rows >= step)
         yield Term(
-            part * shape.expert_flop * tokens / device.flop_per_s,
+            part * shape.expert_flop * tokens / rate,
             (*_keys("gemm", job, device, *formats), "gemm/experts", f"gemm/rows:{steps}", f"gemm/rows:{steps}|{job.backend}",
-             f"gemm/experts:{device.family}"),
+             f"gemm/experts:{device.family}", f"gemm/experts:{job.engine}", *(f"gemm/{name}" for name in piped)),
         )  # fmt: skip
     read = shape.dense_bytes * chunks + shape.head_bytes + touched * chunks
     yield Term(part * read / device.bandwidth_bytes_per_s, _keys("prefill_read", job, device))
-    yield Term(part * attention / device.flop_per_s, _keys("attention", job, device, *_cache_keys(job)))
+    yield Term(part * attention / rate, _keys("attention", job, device, *_cache_keys(job)))
 
 
 def _size_keys(rows: float) -> tuple[str, ...]:
