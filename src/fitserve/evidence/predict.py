@@ -20,6 +20,7 @@ from fitserve.evidence.given import (
     model_of,
     unanswered,
 )
+from fitserve.evidence.speed_cases import slot_predictions, stream_predictions, takes_streams
 from fitserve.footprint.gguf_recipes import gguf_file_bytes, is_stock, projector_file_bytes, stock_mix
 from fitserve.footprint.kv_cache import BYTES_PER_ELEMENT
 from fitserve.footprint.weights import weight_bytes
@@ -202,6 +203,15 @@ def _command(given: Mapping[str, Any]) -> Predictions:
     return {"valid": not wrong, "wrong": tuple(str(reason.parameters.get("what")) for reason in found)}
 
 
+def _serving(given: Mapping[str, Any]) -> Predictions:
+    """A server under load."""
+    if takes_streams(given):
+        return slot_predictions(given)
+    raise unanswered(
+        "engine_not_predicted", engine=str(given.get("engine")), version=str(given.get("engine_version") or "-")
+    )
+
+
 _KINDS: Mapping[str, Callable[[Mapping[str, Any]], Predictions]] = {
     "vllm_memory": _server_memory,
     "vllm_kv_pool": _kv_pool,
@@ -209,4 +219,6 @@ _KINDS: Mapping[str, Callable[[Mapping[str, Any]], Predictions]] = {
     "gguf_size": _file_size,
     "kv_cache": _cache,
     "command": _command,
+    "single_stream_speed": stream_predictions,
+    "serving_speed": _serving,
 }

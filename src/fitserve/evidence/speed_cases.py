@@ -8,8 +8,11 @@ from typing import Any
 
 from fitserve.engines.contract import Deployment
 from fitserve.evidence.given import format_of, kind_facts, machine_of, model_of, unanswered
+from fitserve.foundation.intervals import Interval
 from fitserve.hardware.types import Host, Machine
-from fitserve.predict.stream_job import stream_facts
+from fitserve.predict.stream_job import StreamJob, stream_facts, stream_job
+from fitserve.predict.streams import decode_rate, decode_s, prefill_rate, prefill_s, stream_speed
+from fitserve.predict.types import Load
 
 _OPTIONS = {
     "gpu_layers": "gpu-layers", "n_cpu_moe": "n-cpu-moe", "k_format": "cache-type-k", "v_format": "cache-type-v",
@@ -80,3 +83,66 @@ def _backend(text: Any) -> str | None:
     names = stream_facts()["backend_names"]
     word = re.split(r"[ ,]", str(text or "").lower())[0]
     return None if not word else str(names.get(word, word))
+
+
+def stream_predictions(given: Mapping[str, Any]) -> Mapping[str, Interval]:
+    """Tokens a second of a phase of one stream. Raises Unanswered, FactMissing."""
+    made = stream_case(given)
+    job = stream_job(made.deployment, made.backend)
+    if made.phase == "prefill":
+        return {"tok_per_s": prefill_rate(job, made.tokens, made.depth_tokens)}
+    return {"tok_per_s": decode_rate(job, made.depth_tokens)}
+
+
+def takes_streams(given: Mapping[str, Any]) -> bool:
+    """Whether a served case is of an engine with slots, which the law of streams covers."""
+    policy = stream_facts()["engines"].get(str(given.get("engine")), {})
+    return "slots" in policy
+
+
+def slot_predictions(given: Mapping[str, Any]) -> Mapping[str, Interval]:
+    """Figures of a server with slots under a load; a bench that reads all prompts first has no queue.
+
+    Raises Unanswered, FactMissing.
+    """
+    if not given.get("prompt_tokens") or not given.get("output_tokens"):
+        raise unanswered("given_not_usable", detail="prompt_tokens, output_tokens")
+    lengths = {"phase": "decode", "tokens": given["output_tokens"], "depth_tokens": given["prompt_tokens"]}
+    made = stream_case({**given, **lengths}, "serving_speed")
+    streams = int(given.get("concurrency") or given.get("num_prompts") or 1)
+    prompt, output = int(given["prompt_tokens"]), int(given["output_tokens"])
+    if given.get("dataset") == "llama-batched-bench":
+        return _batched_bench(stream_job(made.deployment, made.backend), streams, prompt, output)
+    slots = int(given.get("max_num_seqs") or kind_facts("single_stream_speed")["slots_when_not_stated"])
+    load = Load(prompt_tokens=prompt, output_tokens=output, concurrent_requests=streams)
+    speed = stream_speed(replace(made.deployment, max_num_seqs=slots), None, load, made.backend)
+    first, gap = (_times(value, 1000) for value in (speed.ttft_s, speed.inter_token_s))
+    total = _times(speed.output_tok_per_s, (prompt + output) / output)
+    figures = {"output_tok_per_s": speed.output_tok_per_s, "total_tok_per_s": total}
+    return figures | {
+        f"{name}.{kind}": value for name, value in (("ttft_ms", first), ("inter_token_ms", gap)) for kind in ("mean", "p50")
+    }
+
+
+def _batched_bench(job: StreamJob, streams: int, prompt: int, output: int) -> Mapping[str, Interval]:
+    step, read = decode_s(job, prompt + output / 2, streams), prefill_s(job, prompt, 0)
+    whole = Interval(*(streams * x + output * y for x, y in zip(_ends(read), _ends(step), strict=True)))
+    return {
+        "inter_token_ms.mean": _times(step, 1000),
+        "decode_tok_per_s": _inverse(step, streams),
+        "prefill_tok_per_s": _inverse(read, prompt),
+        "total_tok_per_s": _inverse(whole, streams * (prompt + output)),
+        "output_tok_per_s": _inverse(whole, streams * output),
+    }
+
+
+def _ends(value: Interval) -> tuple[float, float, float]:
+    return value.low, value.likely, value.high
+
+
+def _times(value: Interval, factor: float) -> Interval:
+    return Interval(value.low * factor, value.likely * factor, value.high * factor)
+
+
+def _inverse(seconds: Interval, amount: float) -> Interval:
+    return Interval(amount / seconds.high, amount / seconds.likely, amount / seconds.low)
