@@ -98,6 +98,8 @@ FACT_TABLES = [
     ("fitserve.footprint", "gguf_publishers.toml"),
     ("fitserve.models", "gguf_files.toml"),
     ("fitserve.emit.clients", "clients.toml"),
+    ("fitserve.predict", "streams.toml"),
+    ("fitserve.hardware.catalog", "cpus.toml"),
 ]
 
 

@@ -115,7 +115,9 @@ def _several(case: Any) -> list[Row]:
     is_bench = given.get("dataset") == "llama-batched-bench"
     if given.get("engine") != "llama.cpp" or not streams or not gap or streams < 2 or (streams > 8 and not is_bench):
         return []
-    made = stream_case({**given, "phase": "decode", "tokens": given["output_tokens"], "depth_tokens": given["prompt_tokens"]})
+    made = stream_case(
+        {**given, "phase": "decode", "tokens": given["output_tokens"], "depth_tokens": given["prompt_tokens"]}
+    )
     job = stream_job(made.deployment, made.backend)
     seconds = (gap.get("mean") or gap.get("p50")) / 1000
     return [_row(case, "decode", job, decode_terms(job, made.depth_tokens, streams), seconds, streams)]

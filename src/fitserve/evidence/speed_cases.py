@@ -120,7 +120,9 @@ def slot_predictions(given: Mapping[str, Any]) -> Mapping[str, Interval]:
     total = _times(speed.output_tok_per_s, (prompt + output) / output)
     figures = {"output_tok_per_s": speed.output_tok_per_s, "total_tok_per_s": total}
     return figures | {
-        f"{name}.{kind}": value for name, value in (("ttft_ms", first), ("inter_token_ms", gap)) for kind in ("mean", "p50")
+        f"{name}.{kind}": value
+        for name, value in (("ttft_ms", first), ("inter_token_ms", gap))
+        for kind in ("mean", "p50")
     }
 
 

@@ -29,7 +29,11 @@ def _key(text: str) -> str:
 
 @lru_cache(maxsize=1)
 def _rows() -> tuple[tuple[str, Mapping[str, Any]], ...]:
-    rows = [(_key(name), row) for row in load_toml("fitserve.hardware.catalog", "cpus.toml")["cpus"] for name in row["names"]]
+    rows = [
+        (_key(name), row)
+        for row in load_toml("fitserve.hardware.catalog", "cpus.toml")["cpus"]
+        for name in row["names"]
+    ]
     return tuple(sorted(rows, key=lambda pair: -len(pair[0])))  # the longest name that fits is the exact one
 
 

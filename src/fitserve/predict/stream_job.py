@@ -80,7 +80,9 @@ def stream_device(accelerator: Accelerator) -> StreamDevice:
     ratio = stream_facts()["assumptions"]["fp16_to_fp32"]["value"].get(accelerator.vendor, 1.0)
     matrix = rates.get("fp16") or (flop or assumed) * ratio
     # GeForce cards state half the FP16 rate (FP32 sums); products with quantized weights follow the INT8 rate
-    integer = max(matrix, (rates.get("int8") or (flop or assumed) * ratio * 4) / 2 if accelerator.vendor == "nvidia" else 0)
+    integer = max(
+        matrix, (rates.get("int8") or (flop or assumed) * ratio * 4) / 2 if accelerator.vendor == "nvidia" else 0
+    )
     return StreamDevice(
         id=accelerator.id,
         vendor=accelerator.vendor,

@@ -161,8 +161,13 @@ def decode_terms(job: StreamJob, depth_tokens: float, streams: int = 1) -> tuple
             Term(part * dense / rate, _keys("read", job, device, *formats)),
             Term(
                 part * touched * (1 - experts_on_host) / rate,
-                (*_keys("read", job, device, *formats), "read/experts", f"read/experts:{job.backend}",
-                 f"read/experts:{device.family}", f"read/experts:{job.engine}"),
+                (
+                    *_keys("read", job, device, *formats),
+                    "read/experts",
+                    f"read/experts:{job.backend}",
+                    f"read/experts:{device.family}",
+                    f"read/experts:{job.engine}",
+                ),
             ),
             Term(part * cache * (1 - on_host) / rate, _keys("cache", job, device, *_cache_keys(job))),
             Term(part * flop / device.flop_per_s, _keys("unpack" if streams == 1 else "batch", job, device, *formats)),
@@ -194,7 +199,9 @@ def _calls(job: StreamJob, shape: Shape) -> Iterator[Term]:
     """Kernels to start: by layer, more in expert and recurrent layers; a constant for the step."""
     first = job.devices[0]
     yield Term(shape.blocks / 2 * _CALL_S, _keys("layer", job, first))
-    yield Term(shape.expert_layers * _CALL_S, (*_keys("layer", job, first), "layer/experts", f"layer/experts:{job.backend}"))
+    yield Term(
+        shape.expert_layers * _CALL_S, (*_keys("layer", job, first), "layer/experts", f"layer/experts:{job.backend}")
+    )
     yield from _recurrent("layer", job, shape, _CALL_S)
     yield Term(_FIXED_S, _keys("step", job, None))
     if len(job.devices) > 1:
@@ -276,7 +283,11 @@ def _overlap(job: StreamJob, chunks: int) -> float:
 
 
 def _prefill_on_device(
-    job: StreamJob, shape: Shape, device: StreamDevice, part: float, work: tuple[float, int, float, float],
+    job: StreamJob,
+    shape: Shape,
+    device: StreamDevice,
+    part: float,
+    work: tuple[float, int, float, float],
     piped: tuple[str, ...],
 ) -> Iterator[Term]:
     tokens, chunks, touched, attention = work

@@ -32,7 +32,8 @@ class StreamRates:
 
 
 def _data() -> Mapping[str, Any]:
-    return load_json("fitserve.predict.data", "streams.json")
+    found: Mapping[str, Any] = load_json("fitserve.predict.data", "streams.json")
+    return found
 
 
 def is_predicted(engine_id: str) -> bool:
@@ -133,7 +134,9 @@ def _basis(job: StreamJob, phase: str) -> Basis:
     row = data["errors"][phase].get(level) or data["errors"][phase]["backend"]
     cases = data["known"]["devices"].get(name) or data["known"]["processors"].get(name) or 0
     kind = "fitted" if level in {"gpu", "host"} else "estimated"
-    return Basis(kind, f"predict/data/streams.json: {cases} cases of {name}; held-out {phase} error {row['median_pct']:.0f} %")
+    return Basis(
+        kind, f"predict/data/streams.json: {cases} cases of {name}; held-out {phase} error {row['median_pct']:.0f} %"
+    )
 
 
 def _reasons(job: StreamJob, deployment: Deployment) -> tuple[Reason, ...]:
@@ -213,5 +216,3 @@ def _slots(deployment: Deployment, budget: MemoryBudget | None, asked: int) -> i
     if budget is not None and budget.kv.max_concurrency >= 1:
         limit = min(limit, int(budget.kv.max_concurrency))
     return max(1, min(asked, limit))
-
-
