@@ -64,7 +64,7 @@ def test_more_bits_are_never_faster(gpu: str, model: str) -> None:
     rates = [decode(gpu=gpu, model=model, weights=f"gguf:{mix}").likely for mix in ("Q4_K_M", "Q6_K", "Q8_0", "F16")]
     # kernels differ by format and are fitted apart: a wider one may come out ahead by the noise of the measurements
     assert all(fewer >= 0.97 * more for fewer, more in itertools.pairwise(rates))
-    assert rates[0] > 1.15 * rates[2] > 1.3 * rates[3]
+    assert rates[0] > rates[2] > 1.2 * rates[3]
 
 
 @pytest.mark.parametrize("gpu", CARDS)

@@ -87,7 +87,7 @@ def _spread(job: StreamJob, phase: str, terms: tuple[Term, ...], streams: int) -
     likely = total_s(terms, data["coefficients"])
     low, high = _errors(data, job, phase, streams)
     if phase == "decode" and streams == 1:
-        floor = sum(term.base_s for term in terms if term.keys[0] in {"read", "cache"})
+        floor = sum(term.base_s for term in terms if term.keys[0] in {"read", "cache", "host"})
         likely = max(likely, floor)
         return Interval(max(floor, likely * low), likely, likely * high)
     return Interval(likely * low, likely, likely * high)
