@@ -41,7 +41,7 @@ FOLDS = 10
 STEPS = 14
 WIDTHS = {
     "stem": 1.5, "backend": 0.4, "family": 0.25, "gpu": 0.15, "path": 0.1, "engine": 0.25, "old": 0.3, "format": 0.3,
-    "pair": 0.15, "cpu": 0.8, "other": 0.3, "other_engine": 0.4, "host": 1.0,
+    "pair": 0.15, "cpu": 0.8, "other": 0.2, "other_engine": 0.6, "host": 1.0,
 }  # fmt: skip
 MEANS = {
     "read": 0.3, "unpack": -2.0, "layer": 1.1, "cache": 0.5, "handover": 1.0, "host": 0.4, "gemm": 0.0,
