@@ -99,6 +99,8 @@ FACT_TABLES = [
     ("fitserve.models", "gguf_files.toml"),
     ("fitserve.emit.clients", "clients.toml"),
     ("fitserve.predict.data", "purposes.toml"),
+    ("fitserve.predict", "streams.toml"),
+    ("fitserve.hardware.catalog", "cpus.toml"),
 ]
 
 

@@ -21,6 +21,7 @@ from fitserve.evidence.given import (
     unanswered,
 )
 from fitserve.evidence.speed import serving_speed
+from fitserve.evidence.speed_cases import slot_predictions, stream_predictions, takes_streams
 from fitserve.footprint.gguf_recipes import gguf_file_bytes, is_stock, projector_file_bytes, stock_mix
 from fitserve.footprint.kv_cache import BYTES_PER_ELEMENT
 from fitserve.footprint.weights import weight_bytes
@@ -203,6 +204,13 @@ def _command(given: Mapping[str, Any]) -> Predictions:
     return {"valid": not wrong, "wrong": tuple(str(reason.parameters.get("what")) for reason in found)}
 
 
+def _serving(given: Mapping[str, Any]) -> Predictions:
+    """A server under load."""
+    if takes_streams(given):
+        return slot_predictions(given)
+    return serving_speed(given)
+
+
 _KINDS: Mapping[str, Callable[[Mapping[str, Any]], Predictions]] = {
     "vllm_memory": _server_memory,
     "vllm_kv_pool": _kv_pool,
@@ -210,5 +218,6 @@ _KINDS: Mapping[str, Callable[[Mapping[str, Any]], Predictions]] = {
     "gguf_size": _file_size,
     "kv_cache": _cache,
     "command": _command,
-    "serving_speed": serving_speed,
+    "single_stream_speed": stream_predictions,
+    "serving_speed": _serving,
 }

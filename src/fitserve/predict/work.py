@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from fitserve.footprint.gguf_mix import typed_tensors
+from fitserve.footprint.gguf_recipes import recipe_tensors
 from fitserve.footprint.kv_cache import cache_reach, kv_elements_per_token, state_elements
 from fitserve.footprint.weights import Sharding, kept_modules, shard_count, tensor_bytes
 from fitserve.foundation.units import ceil_div
@@ -106,7 +106,7 @@ _Found = tuple[str, tuple[int, ...], float, tuple[int, ...], bool]
 def _gguf(model: LanguageModel, weight_format: WeightFormat) -> Iterator[_Found]:
     """Tensors of a GGUF mix; a tied embedding is multiplied as the output layer too."""
     has_output = False
-    for tensor in typed_tensors(model, weight_format.gguf_mix or ""):
+    for tensor in recipe_tensors(model, weight_format.gguf_mix or ""):
         if len(tensor.shape) < 2 or not _MATRIX.search(tensor.role) or tensor.role in _EMBEDDING:
             if tensor.role == "token_embd.weight":
                 embedding = tensor

@@ -1,0 +1,57 @@
+"""Memory rates of processors by name: what layers in RAM and machines without a GPU are read at."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from fitserve.foundation.facts import load_toml
+
+_SOCKETS = re.compile(r"^\s*(\d+)\s*x\s+", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Processor:
+    """A processor with the fastest memory that its maker states; `sockets` of them share the work."""
+
+    id: str
+    cores: int
+    bandwidth_bytes_per_s: float
+    flop_per_s: float
+    """FP32, all cores at base-to-boost midpoint, two fused multiply-adds of the vector width a cycle."""
+    sockets: int = 1
+
+
+def _key(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "", re.sub(r"\((r|tm)\)", "", text.lower()))
+
+
+@lru_cache(maxsize=1)
+def _rows() -> tuple[tuple[str, Mapping[str, Any]], ...]:
+    rows = [
+        (_key(name), row)
+        for row in load_toml("fitserve.hardware.catalog", "cpus.toml")["cpus"]
+        for name in row["names"]
+    ]
+    return tuple(sorted(rows, key=lambda pair: -len(pair[0])))  # the longest name that fits is the exact one
+
+
+@lru_cache(maxsize=256)
+def processor(name: str | None) -> Processor | None:
+    """The processor that a name means (`2x Intel Xeon Gold 6138`); None when it is not in the table."""
+    if not name:
+        return None
+    match = _SOCKETS.match(name)
+    sockets = int(match[1]) if match else 1
+    wanted = _key(name[match.end() :] if match else name)
+    for key, row in _rows():
+        if key in wanted:
+            return Processor(
+                id=row["id"],
+                cores=row["cores"] * sockets,
+                bandwidth_bytes_per_s=row["channels"] * 8e6 * row["mt_per_s"] * sockets,
+                flop_per_s=row["cores"] * row["ghz"] * 1e9 * row["flop_per_cycle"] * sockets,
+                sockets=sockets,
+            )
+    return None
