@@ -327,7 +327,8 @@ def keys_of(error: Error) -> tuple[str, ...]:
 def bands(errors: Sequence[Error]) -> dict[str, list[float]]:
     """(low, bias, high) factors by group with cases enough.
 
-    The bias is shrunk towards none, and there is none for means of regimes that are fitted. Cases of one (model, GPU) err alike, so each counts less than a case alone.
+    The bias is shrunk towards none, and there is none for means of regimes that are fitted. Cases of one (model, GPU) err
+    alike, so each counts less than a case alone.
     """
     groups: dict[str, list[Error]] = defaultdict(list)
     for error in errors:
