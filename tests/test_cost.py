@@ -40,8 +40,8 @@ from fitserve.predict.prices import (
     packaged_prices,
     read_prices,
 )
-from fitserve.render.cost import plan_cost_form
 from fitserve.render.money import money_text, price_text
+from fitserve.render.plan_cost import plan_cost_form
 
 Cli = Callable[..., Ran]
 TODAY = "2026-11-20"

@@ -104,6 +104,17 @@ def run_compare(values: Values, texts: Texts) -> int:
     return 0 if answer.is_yes else 1
 
 
+def run_hardware(values: Values, texts: Texts) -> int:
+    """`fitserve hardware`."""
+    from fitserve.plan.hardware import HardwareChoiceRequest, which_hardware
+    from fitserve.render.hardware import hardware_form, hardware_view
+
+    fields, as_json, out = _split(values)
+    answer = which_hardware(HardwareChoiceRequest.read(**fields), world())
+    write(lambda: hardware_form(answer, texts), hardware_view(answer, texts), as_json, out)
+    return 0 if answer.is_yes else 1
+
+
 def run_fit(values: Values, texts: Texts) -> int:
     """`fitserve fit`."""
     fields, as_json, out = _split(values)

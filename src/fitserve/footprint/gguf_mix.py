@@ -101,6 +101,7 @@ def _gqa(model: LanguageModel) -> int:
     return 0
 
 
+@lru_cache(maxsize=4096)
 def _category(role: str) -> str:
     if role == "output.weight":
         return "output"

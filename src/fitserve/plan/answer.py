@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from fitserve.engines.contract import Deployment, Engine, LaunchCommand
 from fitserve.engines.registry import engine
@@ -13,11 +14,19 @@ from fitserve.models.types import LanguageModel
 from fitserve.plan.request import EstimateRequest, FitRequest, PlanRequest, Request
 from fitserve.plan.resolve import Resolved, resolve_hardware, resolve_plan
 from fitserve.plan.world import ModelRead, World
+from fitserve.predict.cost import PlanCost, plan_cost
+from fitserve.predict.model_quality import known_purposes, place
+from fitserve.predict.prices import DOLLAR, Rate
+from fitserve.predict.quality_reasons import quality_reasons
 from fitserve.search.alternatives import best_of_model, is_chat
 from fitserve.search.enumerate import candidates, deployments, with_least_offload
 from fitserve.search.evaluate import Evaluated, Evaluator, quality_class
 from fitserve.search.find import find
 from fitserve.search.fixes import nearest_fixes
+from fitserve.search.front import pareto_front
+from fitserve.search.speeds import load_of, with_speed, with_speeds_of_fixes
+from fitserve.search.users import users_within
+from fitserve.workload.types import Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +38,12 @@ class Answer:
     rejected: tuple[Evaluated, ...] = ()
     notes: tuple[Reason, ...] = ()
     unreadable: Reason | None = None
+    rate: Rate = DOLLAR
+
+    @property
+    def use(self) -> str:
+        """The purpose that was asked for."""
+        return str(getattr(self.request, "use", "chat"))
 
     @property
     def is_yes(self) -> bool:
@@ -43,7 +58,53 @@ def plan(request: PlanRequest, world: World) -> Answer:
     except FactMissing as missing:
         return Answer(request=request, unreadable=_missing(missing))
     found = find(read.model, resolved.machine, resolved.workload, resolved.wishes)
-    return Answer(request=request, plans=found.plans, rejected=found.rejected, notes=resolved.notes)
+    notes = (*resolved.notes, _load_note(resolved.workload, read.model)) if found.plans else resolved.notes
+    load, targets = load_of(resolved.workload), resolved.wishes.targets
+    plans = tuple(
+        replace(
+            _with_quality(item, request.use),
+            is_on_front=is_on_front,
+            users_within_targets=users_within(item, load, targets),
+        )
+        for item, is_on_front in zip(found.plans, pareto_front(found.plans), strict=True)
+    )
+    return Answer(request=request, plans=plans, rejected=found.rejected, notes=notes, rate=resolved.rate)
+
+
+def _load_note(workload: Workload, model: LanguageModel | None = None) -> Reason:
+    """For which requests the speed is meant."""
+    limit = workload.context_tokens if model is None else min(workload.context_tokens, model.max_context_tokens)
+    load = load_of(workload, limit)
+    prompt, output = load.prompt_tokens, load.output_tokens
+    if load.rate_per_s is not None:
+        return note("speed_of_arrivals", prompt_tokens=prompt, output_tokens=output, rate=load.rate_per_s)
+    return note("speed_of_load", prompt_tokens=prompt, output_tokens=output, requests=load.concurrent_requests or 1)
+
+
+def purpose_of(use: str) -> str:
+    """The ranking of models that a use takes; work in bulk has none of its own and takes that of chat."""
+    return use if use in known_purposes() else "chat"
+
+
+def _with_quality(item: Evaluated, use: str) -> Evaluated:
+    """A plan that says what its formats cost in quality, where that hurts."""
+    deployment = item.deployment
+    kv_format = None if item.budget is None else item.budget.kv.format
+    found = quality_reasons(
+        deployment.model, deployment.weight_format, kv_format=kv_format, context_tokens=deployment.context_tokens, use=use
+    )  # fmt: skip
+    return replace(item, reasons=(*item.reasons, *found))
+
+
+def cost_of(item: Evaluated, rate: Rate) -> PlanCost | None:
+    """What renting the GPUs of a plan costs, and its tokens; None without GPUs or where one has no price in the list."""
+    deployment, speed = item.deployment, item.speed
+    if not deployment.machine.devices:
+        return None
+    return plan_cost(
+        deployment.machine, None if speed is None else speed.output_tok_per_s, rate.currency, rate,
+        prefill_tok_per_s=None if speed is None else speed.prefill_tok_per_s, device_count=deployment.device_count,
+    )  # fmt: skip
 
 
 def _missing(missing: FactMissing) -> Reason:
@@ -75,8 +136,13 @@ def estimate(request: EstimateRequest, world: World) -> Answer:
             )
         )
         judged = replace(judged, fixes=nearest_fixes(judged, siblings, evaluate))
-        return Answer(request=request, rejected=(judged,), notes=(*resolved.notes, *notes))
-    return Answer(request=request, plans=(judged,), notes=(*resolved.notes, *notes))
+        judged = with_speeds_of_fixes(judged, load_of(resolved.workload), resolved.wishes.targets)
+        return Answer(request=request, rejected=(judged,), notes=(*resolved.notes, *notes), rate=resolved.rate)
+    judged = with_speed(judged, load_of(resolved.workload), resolved.wishes.targets)
+    users = users_within(judged, load_of(resolved.workload), resolved.wishes.targets)
+    judged = replace(_with_quality(judged, request.use), users_within_targets=users)
+    notes.append(_load_note(resolved.workload, read.model))
+    return Answer(request=request, plans=(judged,), notes=(*resolved.notes, *notes), rate=resolved.rate)
 
 
 def _fixed(read: ModelRead, resolved: Resolved) -> tuple[Deployment, bool, list[Reason]]:
@@ -118,12 +184,18 @@ def fit(request: FitRequest, world: World) -> Answer:
             )
         except FitserveError:
             continue
-        if best is not None:
-            (plans if best.fits else rejected).append(best)
+        if best is not None and best.fits:
+            load = load_of(resolved.workload, best.deployment.context_tokens)
+            plans.append(with_speed(best, load, resolved.wishes.targets))
+        elif best is not None:
+            rejected.append(best)
         evaluate.known.clear()  # nothing is judged twice across models
-    plans.sort(key=_fit_key)
+    plans.sort(key=partial(_fit_key, use=request.use))
     limit = request.limit or len(plans)
-    return Answer(request=request, plans=tuple(plans[:limit]), rejected=tuple(rejected), notes=resolved.notes)
+    return Answer(
+        request=request, plans=tuple(plans[:limit]), rejected=tuple(rejected), rate=resolved.rate,
+        notes=(*resolved.notes, _load_note(resolved.workload)),
+    )  # fmt: skip
 
 
 def _wanted(family: str | None) -> Iterable[str]:
@@ -136,10 +208,17 @@ def _wanted(family: str | None) -> Iterable[str]:
     return wanted
 
 
-def _fit_key(item: Evaluated) -> tuple[float, ...]:
-    """Formats that lose little first, then the largest model."""
+def _fit_key(item: Evaluated, use: str) -> tuple[float, ...]:
+    """Targets first, formats that lose little, the rank of the model for the purpose; unranked models follow by size."""
     model = item.deployment.model
-    return (float(max(2, quality_class(model, item.deployment.weight_format))), -float(model.params("text")))
+    rank = place(model.id, purpose_of(use))
+    return (
+        float(item.misses_target),
+        float(max(2, quality_class(model, item.deployment.weight_format))),
+        float(rank is None),
+        0.0 if rank is None else -rank.likely,
+        -float(model.params("text")),
+    )
 
 
 def launch_command(item: Evaluated) -> LaunchCommand | None:

@@ -10,6 +10,7 @@ from fitserve.plan.answer import estimate, plan
 from fitserve.plan.fields import Text, Texts
 from fitserve.plan.request import EstimateRequest, HardwareRequest, PlanRequest
 from fitserve.plan.world import World
+from fitserve.predict.prices import DOLLAR, Rate
 from fitserve.search.evaluate import Evaluated
 
 _KEYS = tuple(name for name in PlanRequest.model_fields if name not in {"set"})
@@ -31,6 +32,8 @@ class Variant:
     item: Evaluated | None
     unreadable: Reason | None = None
     notes: tuple[Reason, ...] = ()
+    rate: Rate = DOLLAR
+    use: str = "chat"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +71,9 @@ def _variant(written: str, request: CompareRequest, world: World) -> Variant:
     if answer.unreadable is not None:
         return Variant(written=written, item=None, unreadable=answer.unreadable, notes=answer.notes)
     if answer.plans:
-        return Variant(written=written, item=answer.plans[0], notes=answer.notes)
+        return Variant(written=written, item=answer.plans[0], notes=answer.notes, rate=answer.rate, use=answer.use)
     if answer.rejected:
-        return Variant(written=written, item=answer.rejected[0], notes=answer.notes)
+        return Variant(written=written, item=answer.rejected[0], notes=answer.notes, rate=answer.rate, use=answer.use)
     judged = estimate(EstimateRequest.read(**fields), world)
     return Variant(written=written, item=next(iter(judged.rejected), None), notes=judged.notes)
 

@@ -1,6 +1,5 @@
 """The use case of `cost`: request -> what it costs. A price that nobody stated is asked for, never guessed."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -12,6 +11,7 @@ from fitserve.foundation.reasons import Reason, note, warning
 from fitserve.hardware.identify import gpu_rows, identify
 from fitserve.plan.cost_request import CostRequest
 from fitserve.plan.machine import parse_gpu
+from fitserve.plan.money import rate_of
 from fitserve.predict.cost import (
     HOURS_PER_MONTH,
     AgainstApi,
@@ -31,8 +31,6 @@ USUAL_HOURS = (Decimal(1), Decimal(24), HOURS_PER_MONTH)
 """An hour, a day, a month."""
 _OLD_DAYS = 90
 """From this age on the age of a price is a warning: prices of one provider moved 14 % within a month (prices.json)."""
-_RATE = re.compile(r"\s*(?:USD\s*/\s*)?(?P<currency>[A-Za-z]{3})\s*=\s*(?P<per_usd>[0-9][0-9_,]*(?:\.[0-9]+)?)\s*")
-_CURRENCY = re.compile(r"[A-Z]{3}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,24 +160,11 @@ def _joined(
 
 
 def _rate(request: CostRequest, own_list: PriceList | None, problems: list[Problem]) -> Rate:
-    given: dict[str, Rate] = {rate.currency: rate for rate in (own_list.rates if own_list else ())}
-    named: list[str] = []
-    for text in request.exchange_rate:
-        found = _RATE.fullmatch(text)
-        per_usd = Decimal(re.sub(r"[_,]", "", found["per_usd"])) if found else Decimal(0)
-        if found is None or per_usd == 0:
-            problems += InputError.of("exchange_rate_wrong", given=text[:80]).problems
-            continue
-        named.append(found["currency"].upper())
-        given[named[-1]] = Rate(currency=named[-1], per_usd=per_usd)
-    wanted = (request.currency or (named[0] if len(named) == 1 else "USD")).strip().upper()
-    if wanted == DOLLAR.currency:
+    try:
+        return rate_of(request.currency, request.exchange_rate, own_list.rates if own_list else ())
+    except InputError as error:
+        problems += error.problems
         return DOLLAR
-    if not _CURRENCY.fullmatch(wanted):
-        problems += InputError.of("currency_wrong", given=wanted[:20]).problems
-    elif wanted not in given and not any(problem.code == "exchange_rate_wrong" for problem in problems):
-        problems += InputError.of("exchange_rate_missing", currency=wanted).problems
-    return given.get(wanted, DOLLAR)
 
 
 _OWN_FLAGS = ("hardware_usd", "years", "usd_per_kwh", "watts", "hours_per_month")

@@ -118,6 +118,25 @@ def _amount_or_zero(value: object) -> Decimal:
     return number
 
 
+_SECONDS = re.compile(r"(?P<number>[0-9.]+)\s*(?P<unit>ms|s|)")
+_MILLISECONDS = 1000
+
+
+def _seconds(value: object) -> float:
+    """`0.2`, `200ms`, `2s`: seconds above zero."""
+    found = _SECONDS.fullmatch(str(value).strip())
+    if found is None or isinstance(value, bool):
+        raise _wrong("seconds_wrong", value)
+    number = _decimal(found["number"], "seconds_wrong") / (_MILLISECONDS if found["unit"] == "ms" else 1)
+    if not _LEAST_AMOUNT <= number <= _MOST_AMOUNT:
+        raise _wrong("seconds_wrong", value)
+    return float(number)
+
+
+def _positive(value: object) -> float:
+    return float(_amount(value))
+
+
 def _share(value: object) -> Decimal:
     """A share of the whole, `0.6` or `60%`: above 0, at most 1."""
     text = str(value).strip()
@@ -159,6 +178,8 @@ Text = Annotated[str, BeforeValidator(_text)]
 Address = Annotated[str, BeforeValidator(_address)]
 Variable = Annotated[str, BeforeValidator(_variable)]
 Texts = Annotated[tuple[Text, ...], BeforeValidator(_several)]
+Seconds = Annotated[float, BeforeValidator(_seconds)]
+Positive = Annotated[float, BeforeValidator(_positive)]
 Amount = Annotated[Decimal, BeforeValidator(_amount)]
 AmountOrZero = Annotated[Decimal, BeforeValidator(_amount_or_zero)]
 Amounts = Annotated[tuple[Amount, ...], BeforeValidator(_several)]

@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fitserve.foundation.errors import InputError, Problem
-from fitserve.plan.fields import Address, Bytes, Count, Offload, Text, Texts, Tokens, Variable
+from fitserve.plan.fields import Address, Bytes, Count, Offload, Positive, Seconds, Text, Texts, Tokens, Variable
 
 Use = Literal["chat", "coding", "agent", "rag", "batch"]
 System = Literal["linux", "windows", "macos"]
@@ -60,6 +60,12 @@ class HardwareRequest(Request):
     prompt_tokens: Tokens | None = None
     output_tokens: Tokens | None = None
     concurrency: Count | None = None
+    rate: Positive | None = None
+    ttft: Seconds | None = None
+    inter_token: Seconds | None = None
+    min_tok_per_s: Positive | None = None
+    currency: Text | None = None
+    exchange_rate: Texts = ()
     use: Use = "chat"
     offload: Offload = "no"
     set: Texts = ()

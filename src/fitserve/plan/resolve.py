@@ -13,11 +13,13 @@ from fitserve.hardware.types import Machine
 from fitserve.models.formats import WeightFormat, parse_format
 from fitserve.models.types import LanguageModel
 from fitserve.plan.machine import machine_of
+from fitserve.plan.money import rate_of
 from fitserve.plan.request import HardwareRequest, PlanRequest
 from fitserve.plan.world import ModelRead, World
+from fitserve.predict.prices import Rate
 from fitserve.search.wishes import Wishes
 from fitserve.workload.presets import preset
-from fitserve.workload.types import Workload
+from fitserve.workload.types import Targets, Workload
 
 T = TypeVar("T")
 
@@ -30,6 +32,7 @@ class Resolved:
     workload: Workload
     wishes: Wishes
     notes: tuple[Reason, ...]
+    rate: Rate
 
 
 class _Problems:
@@ -78,17 +81,19 @@ def resolve_hardware(request: HardwareRequest, world: World, model: LanguageMode
     found = problems.attempt(lambda: machine_of(request, world))
     work = problems.attempt(lambda: _workload(request, model))
     options = problems.attempt(lambda: _options(request))
+    rate = problems.attempt(lambda: rate_of(request.currency, request.exchange_rate))
     weight_format = problems.attempt(lambda: parse_format(request.format) if request.format else None)
     vendors = {device.vendor for device in found[0].devices} if found is not None else set()
     engines = problems.attempt(lambda: _engines(request, vendors, weight_format.family if weight_format else None))
     problems.stop()
-    assert found is not None and engines is not None and work is not None and options is not None
+    assert found is not None and engines is not None and work is not None and options is not None and rate is not None
     wishes = Wishes(
         engines=engines,
         weight_format=weight_format,
         kv_format=request.kv_format,
         offload=request.offload,
         options=MappingProxyType(options),
+        targets=Targets(ttft_s=request.ttft, inter_token_s=request.inter_token, min_tok_per_s=request.min_tok_per_s),
     )
     newer = [
         note("version_newer", engine=item.id, version=version, newest=item.versions[-1])
@@ -96,7 +101,9 @@ def resolve_hardware(request: HardwareRequest, world: World, model: LanguageMode
         if item.is_newer(version)
     ]
     others = () if request.engine else (_other_engines(engines),)
-    return Resolved(machine=found[0], workload=work[0], wishes=wishes, notes=(*found[1], *work[1], *newer, *others))
+    return Resolved(
+        machine=found[0], workload=work[0], wishes=wishes, notes=(*found[1], *work[1], *newer, *others), rate=rate
+    )
 
 
 def _other_engines(taken: tuple[tuple[Engine, str], ...]) -> Reason:
@@ -151,6 +158,8 @@ def _engines(request: HardwareRequest, vendors: Collection[str], family: str | N
 
 def _workload(request: HardwareRequest, model: LanguageModel | None) -> tuple[Workload, tuple[Reason, ...]]:
     usual = preset(request.use)
+    if request.rate is not None and request.concurrency is not None:
+        raise InputError.of("flags_exclusive", flags=("--concurrency", "--rate"))
     parts = [count for count in (request.prompt_tokens, request.output_tokens) if count is not None]
     context = request.context or (sum(parts) if len(parts) == 2 else None)
     notes: tuple[Reason, ...] = ()
@@ -166,7 +175,7 @@ def _workload(request: HardwareRequest, model: LanguageModel | None) -> tuple[Wo
         )
     work = Workload(
         context_tokens=context, concurrent_requests=request.concurrency or usual.concurrent_requests,
-        prompt_tokens=request.prompt_tokens, output_tokens=request.output_tokens, use=request.use,
+        prompt_tokens=request.prompt_tokens, output_tokens=request.output_tokens, rate_per_s=request.rate, use=request.use,
     )  # fmt: skip
     return work, notes
 

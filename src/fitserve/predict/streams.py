@@ -211,7 +211,7 @@ def _asked(job: StreamJob, load: Load) -> int:
 def _slots(deployment: Deployment, budget: MemoryBudget | None, asked: int) -> int:
     """Sequences that decode together."""
     policy = stream_facts()["engines"][deployment.engine]
-    stated = deployment.options.get("parallel") or deployment.max_num_seqs
+    stated = deployment.options.get("parallel") or deployment.max_num_seqs or (budget.max_num_seqs if budget else None)
     limit = int(stated) if stated and int(stated) > 0 else policy.get("slots", asked)
     if budget is not None and budget.kv.max_concurrency >= 1:
         limit = min(limit, int(budget.kv.max_concurrency))

@@ -16,8 +16,9 @@ from fitserve.engines.contract import LaunchCommand
 from fitserve.engines.registry import engine
 from fitserve.foundation.reasons import Reason, Severity
 from fitserve.plan.answer import launch_command
+from fitserve.render.forms import reason_form
 from fitserve.render.human import bytes_text, count_text
-from fitserve.render.json_form import command_form, plan_form, reason_form
+from fitserve.render.json_form import command_form, plan_form
 from fitserve.render.layout import indented
 from fitserve.render.texts import Texts, value_text
 

@@ -7,14 +7,29 @@ from rich.text import Text
 
 from fitserve.foundation.reasons import Severity
 from fitserve.plan.compare import Comparison, Variant
+from fitserve.render.forms import reason_form
 from fitserve.render.human import bytes_text, count_text
-from fitserve.render.json_form import plan_form, reason_form
+from fitserve.render.json_form import plan_form
 from fitserve.render.layout import Rows, headings_of, indented
+from fitserve.render.speed_text import cost_cell, rate_text, speed_cells
 from fitserve.render.tables import quality_text
 from fitserve.render.texts import Texts, value_text
 from fitserve.search.evaluate import Evaluated
 
-_NAMES = ("variant", "verdict", "engine", "format", "quality", ">memory_used", ">longest", ">at_once")
+_NAMES = (
+    "variant",
+    "verdict",
+    "engine",
+    "format",
+    "quality",
+    ">memory_used",
+    ">longest",
+    ">at_once",
+    ">per_user",
+    ">all_users",
+    ">first_token",
+    ">per_million",
+)
 _NONE = "–"
 
 
@@ -26,7 +41,7 @@ def comparison_form(comparison: Comparison, texts: Texts) -> dict[str, Any]:
         "variants": [
             {
                 "variant": variant.written,
-                "plan": None if variant.item is None else plan_form(variant.item, texts),
+                "plan": None if variant.item is None else plan_form(variant.item, texts, variant.rate, variant.use),
                 "reasons": [] if variant.unreadable is None else [reason_form(variant.unreadable, texts)],
                 "notes": [reason_form(note, texts) for note in variant.notes],
             }
@@ -60,6 +75,8 @@ def _cells(variant: Variant, texts: Texts) -> tuple[str, ...]:
         deployment.weight_format.name,
         quality_text(item, texts),
         *_memory(item),
+        *_speed(item),
+        cost_cell(item, variant.rate, texts),
     )
 
 
@@ -70,6 +87,12 @@ def _memory(item: Evaluated) -> tuple[str, str, str]:
         return _NONE, _NONE, _NONE
     used = sum(device.used_bytes for device in budget.devices) or budget.host_bytes
     return bytes_text(used), count_text(budget.kv.max_context_tokens), count_text(budget.kv.max_concurrency)
+
+
+def _speed(item: Evaluated) -> tuple[str, str, str]:
+    """Tokens a second of one user and of all, and the time to the first token."""
+    per_user, first = speed_cells(item)
+    return per_user, _NONE if item.speed is None else rate_text(item.speed.output_tok_per_s.likely), first
 
 
 def _against(variant: Variant, texts: Texts) -> list[str]:

@@ -1,4 +1,4 @@
-"""The answer of `cost`, and the cost of a plan, as JSON and on the terminal."""
+"""The answer of `cost` as JSON and on the terminal."""
 
 from decimal import Decimal
 from typing import Any
@@ -8,61 +8,14 @@ from rich.text import Text
 
 from fitserve.foundation.intervals import Interval
 from fitserve.plan.cost import CostAnswer
-from fitserve.predict.cost import HourlyPrice, PlanCost, Quote, in_currency
+from fitserve.predict.cost import HourlyPrice
 from fitserve.predict.prices import DOLLAR, Offer, Rate, age_days
+from fitserve.render.forms import SCHEMA_VERSION, reason_form
 from fitserve.render.human import count_text
-from fitserve.render.json_form import SCHEMA_VERSION, interval_form, reason_form
 from fitserve.render.layout import Rows, headings_of, indented
 from fitserve.render.money import money_text, price_text
+from fitserve.render.plan_cost import hourly_form, money_interval, quote_form, rate_form
 from fitserve.render.texts import Texts
-
-
-def plan_cost_form(cost: PlanCost | None, today: str | None = None) -> dict[str, Any] | None:
-    """Cost of a plan, as in CONTRACT; with `today` (YYYY-MM-DD) also the age of the price. Amounts are not rounded."""
-    if cost is None:
-        return None
-    return {
-        "usd_per_hour": float(cost.usd_per_hour),
-        "usd_per_million_output_tokens": _interval(cost.usd_per_million_output_tokens),
-        "usd_per_million_input_tokens": _interval(cost.usd_per_million_input_tokens),
-        "currency": cost.rate.currency,
-        "per_hour": float(cost.rate.of(cost.usd_per_hour)),
-        "per_million_output_tokens": _interval(cost.usd_per_million_output_tokens, cost.rate),
-        "per_million_input_tokens": _interval(cost.usd_per_million_input_tokens, cost.rate),
-        "exchange_rate": _rate_form(cost.rate),
-        "utilization": float(cost.utilization),
-        "price_date": cost.hourly.median.price_date,
-        "age_days": age_days(cost.hourly.median.price_date, today),
-        "price": _hourly_form(cost.hourly),
-    }
-
-
-def _interval(value: Interval | None, rate: Rate = DOLLAR) -> dict[str, float | int] | None:
-    return None if value is None else interval_form(in_currency(value, rate))
-
-
-def _rate_form(rate: Rate) -> dict[str, Any] | None:
-    if rate == DOLLAR:
-        return None
-    return {
-        "currency": rate.currency, "per_usd": float(rate.per_usd), "date": rate.date, "source": rate.source,
-    }  # fmt: skip
-
-
-def _hourly_form(hourly: HourlyPrice) -> dict[str, Any]:
-    return {
-        "median": _quote_form(hourly.median),
-        "cheapest": _quote_form(hourly.cheapest),
-        "highest": _quote_form(hourly.highest),
-        "offers": len(hourly.quotes),
-    }
-
-
-def _quote_form(quote: Quote) -> dict[str, Any]:
-    return {
-        "provider": quote.provider, "usd_per_hour": float(quote.usd_per_hour), "price_date": quote.price_date,
-        "sources": list(dict.fromkeys(offer.source for offer in quote.offers)),
-    }  # fmt: skip
 
 
 def _offer_form(offer: Offer, age_days: int | None) -> dict[str, Any]:
@@ -84,7 +37,7 @@ def cost_form(answer: CostAnswer, texts: Texts) -> dict[str, Any]:
         "price_kind": answer.kind,
         "currency": rate.currency,
         "per_hour": float(rate.of(answer.usd_per_hour)),
-        "exchange_rate": _rate_form(rate),
+        "exchange_rate": rate_form(rate),
         "rows": [
             {
                 "hours": _number(row.hours),
@@ -97,10 +50,10 @@ def cost_form(answer: CostAnswer, texts: Texts) -> dict[str, Any]:
         ],
         "price": None if answer.hourly is None else _price_form(answer, answer.hourly),
         "utilization": float(answer.request.utilization),
-        "usd_per_million_output_tokens": _interval(answer.usd_per_million_output_tokens),
-        "usd_per_million_input_tokens": _interval(answer.usd_per_million_input_tokens),
-        "per_million_output_tokens": _interval(answer.usd_per_million_output_tokens, rate),
-        "per_million_input_tokens": _interval(answer.usd_per_million_input_tokens, rate),
+        "usd_per_million_output_tokens": money_interval(answer.usd_per_million_output_tokens),
+        "usd_per_million_input_tokens": money_interval(answer.usd_per_million_input_tokens),
+        "per_million_output_tokens": money_interval(answer.usd_per_million_output_tokens, rate),
+        "per_million_input_tokens": money_interval(answer.usd_per_million_input_tokens, rate),
         "own": _own_form(answer),
         "api": _api_form(answer),
         "notes": [reason_form(reason, texts) for reason in answer.notes],
@@ -109,11 +62,11 @@ def cost_form(answer: CostAnswer, texts: Texts) -> dict[str, Any]:
 
 def _price_form(answer: CostAnswer, hourly: HourlyPrice) -> dict[str, Any]:
     quotes = [
-        _quote_form(quote)
+        quote_form(quote)
         | {"offers": [_offer_form(offer, age_days(offer.price_date, answer.today)) for offer in quote.offers]}
         for quote in hourly.quotes
     ]
-    return _hourly_form(hourly) | {"quotes": quotes}
+    return hourly_form(hourly) | {"quotes": quotes}
 
 
 def _number(value: Decimal) -> int | float:
@@ -144,7 +97,7 @@ def _api_form(answer: CostAnswer) -> dict[str, Any] | None:
     return {
         "usd_per_million_output_tokens": float(api.usd_per_million_output_tokens),
         "break_even_output_tok_per_hour": float(api.break_even_output_tok_per_hour),
-        "break_even_utilization": _interval(api.break_even_utilization),
+        "break_even_utilization": money_interval(api.break_even_utilization),
     }
 
 

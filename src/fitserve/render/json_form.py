@@ -1,6 +1,6 @@
 """Answers as the JSON of CONTRACT: bytes are integers, texts are in the language asked for."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from fitserve.emit.commands import shell_texts
@@ -8,33 +8,17 @@ from fitserve.emit.of_plan import served_of
 from fitserve.emit.steps import Served, steps
 from fitserve.engines.contract import LaunchCommand, MemoryBudget
 from fitserve.engines.registry import engine
-from fitserve.foundation.intervals import Interval
-from fitserve.foundation.reasons import Reason
-from fitserve.plan.answer import Answer, launch_command
+from fitserve.plan.answer import Answer, cost_of, launch_command
+from fitserve.predict.prices import DOLLAR, Rate
+from fitserve.predict.types import Speed
+from fitserve.render.forms import SCHEMA_VERSION, interval_form, reason_form
+from fitserve.render.plan_cost import plan_cost_form
+from fitserve.render.quality import quality_form
 from fitserve.render.texts import Texts
-from fitserve.search.evaluate import Evaluated, Fix, quality_class, quality_classes
+from fitserve.search.evaluate import Evaluated, Fix
 
-SCHEMA_VERSION = 1
-
-
-def interval_form(value: Interval, whole: bool = False) -> dict[str, float | int]:
-    """INTERVAL of the contract."""
-    numbers = {"low": value.low, "likely": value.likely, "high": value.high}
-    return {key: round(number) if whole else number for key, number in numbers.items()}
-
-
-def reason_form(reason: Reason, texts: Texts) -> dict[str, Any]:
-    """REASON of the contract."""
-    source = reason.source
-    return {
-        "code": reason.code,
-        "severity": str(reason.severity),
-        "parameters": {
-            key: list(value) if isinstance(value, tuple) else value for key, value in reason.parameters.items()
-        },
-        "text": texts.reason(reason),
-        "source": None if source is None else {"kind": source.kind, "ref": source.ref, "checked": source.checked},
-    }
+_DIGITS = 4
+"""Of a predicted speed; more than any prediction has."""
 
 
 def fix_text(fix: Fix, texts: Texts) -> str:
@@ -69,9 +53,27 @@ def fix_form(fix: Fix, texts: Texts) -> dict[str, Any]:
         "total_bytes": None if budget is None else interval_form(budget.total_bytes, whole=True),
         "host_bytes": None if budget is None else budget.host_bytes,
         "max_context_tokens": None if budget is None else budget.kv.max_context_tokens,
-        "speed": None,
+        "speed": speed_form(fix.result.speed),
     }
     return {"change": dict(fix.change), "text": fix_text(fix, texts), "plan": summary}
+
+
+def speed_form(speed: Speed | None) -> dict[str, Any] | None:
+    """Speed of the contract; None where it is not known."""
+    if speed is None:
+        return None
+    form: dict[str, Any] = {
+        "ttft_s": interval_form(speed.ttft_s, digits=_DIGITS),
+        "inter_token_s": interval_form(speed.inter_token_s, digits=_DIGITS),
+        "output_tok_per_s": interval_form(speed.output_tok_per_s, digits=_DIGITS),
+        "per_user_tok_per_s": interval_form(speed.per_user_tok_per_s, digits=_DIGITS),
+        "prefill_tok_per_s": None
+        if speed.prefill_tok_per_s is None
+        else interval_form(speed.prefill_tok_per_s, digits=_DIGITS),
+    }
+    for name, rows in (("ttft", speed.ttft_percentiles_s), ("inter_token", speed.inter_token_percentiles_s)):
+        form[f"{name}_percentiles_s"] = {percentile: interval_form(value, digits=_DIGITS) for percentile, value in rows}
+    return form | {"basis": [{"kind": basis.kind, "ref": basis.ref} for basis in speed.basis]}
 
 
 def memory_form(budget: MemoryBudget) -> dict[str, Any]:
@@ -167,8 +169,8 @@ def deployment_form(item: Evaluated) -> dict[str, Any]:
     }
 
 
-def plan_form(item: Evaluated, texts: Texts) -> dict[str, Any]:
-    """PLAN of the contract. `speed` and `cost` are null until they are predicted."""
+def plan_form(item: Evaluated, texts: Texts, rate: Rate = DOLLAR, use: str = "chat") -> dict[str, Any]:
+    """PLAN of the contract. `speed` and `cost` are null where they are not known; amounts are in the currency of `rate`."""
     deployment, budget = item.deployment, item.budget
     command = launch_command(item)
     native = deployment.machine.host.os in engine(deployment.engine).native_os
@@ -183,9 +185,11 @@ def plan_form(item: Evaluated, texts: Texts) -> dict[str, Any]:
         "reasons": [reason_form(reason, texts) for reason in item.reasons],
         "fixes": [fix_form(fix, texts) for fix in item.fixes],
         "memory": None if budget is None else memory_form(budget),
-        "speed": None,
-        "quality": quality_form(item),
-        "cost": None,
+        "speed": speed_form(item.speed),
+        "users_within_targets": item.users_within_targets,
+        "is_on_front": item.is_on_front,
+        "quality": quality_form(item, use),
+        "cost": plan_cost_form(cost_of(item, rate)) if item.fits else None,
         "command": None
         if command is None
         else command_form(command, native) | steps_form(served_of(item, command), texts),
@@ -197,27 +201,24 @@ def plan_form(item: Evaluated, texts: Texts) -> dict[str, Any]:
     }
 
 
-def quality_form(item: Evaluated) -> Mapping[str, Any]:
-    """The class of the weight format and its bits per weight."""
-    deployment = item.deployment
-    name, _ = quality_classes()[quality_class(deployment.model, deployment.weight_format)]
-    return {"class": name, "bits_per_weight": round(deployment.weight_format.effective_bits(), 3)}
-
-
 def answer_form(answer: Answer, texts: Texts) -> dict[str, Any]:
     """The answer of `plan` and `fit`."""
     return {
         "schema_version": SCHEMA_VERSION,
         "request": answer.request.model_dump(mode="json"),
-        "plans": [plan_form(item, texts) for item in answer.plans],
-        "rejected": [*_unreadable(answer, texts), *(plan_form(item, texts) for item in answer.rejected)],
+        "plans": _plan_forms(answer.plans, answer, texts),
+        "rejected": [*_unreadable(answer, texts), *_plan_forms(answer.rejected, answer, texts)],
         "notes": [reason_form(reason, texts) for reason in answer.notes],
     }
 
 
+def _plan_forms(items: Iterable[Evaluated], answer: Answer, texts: Texts) -> list[dict[str, Any]]:
+    return [plan_form(item, texts, answer.rate, answer.use) for item in items]
+
+
 def estimate_form(answer: Answer, texts: Texts) -> dict[str, Any]:
     """The answer of `estimate`."""
-    plans = [*_unreadable(answer, texts), *(plan_form(item, texts) for item in (*answer.plans, *answer.rejected))]
+    plans = [*_unreadable(answer, texts), *_plan_forms((*answer.plans, *answer.rejected), answer, texts)]
     return {
         "schema_version": SCHEMA_VERSION,
         "request": answer.request.model_dump(mode="json"),

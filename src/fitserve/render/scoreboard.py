@@ -9,8 +9,8 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from fitserve.evidence.score import Group, Row, interval_or_word
+from fitserve.render.forms import reason_form
 from fitserve.render.human import percent_text
-from fitserve.render.json_form import reason_form
 from fitserve.render.layout import Rows
 from fitserve.render.texts import Texts
 

@@ -14,10 +14,13 @@ from fitserve.emit.steps import steps
 from fitserve.engines.contract import DeviceBudget, MemoryBudget, MemoryItem
 from fitserve.engines.registry import engine
 from fitserve.foundation.reasons import Reason, Severity, Verdict
-from fitserve.plan.answer import Answer, launch_command
+from fitserve.plan.answer import Answer, launch_command, purpose_of
+from fitserve.predict.model_quality import place
+from fitserve.predict.prices import Rate
 from fitserve.render.human import bytes_text, count_text, params_text
 from fitserve.render.json_form import fix_text, gated_text, parallel_text
 from fitserve.render.layout import Rows, headings_of, indented
+from fitserve.render.speed_text import cost_cell, cost_line, speed_cells, speed_lines
 from fitserve.render.texts import Texts, value_text
 from fitserve.search.evaluate import Evaluated, quality_class, quality_classes
 
@@ -34,8 +37,8 @@ def plan_view(answer: Answer, texts: Texts) -> RenderableType:
     if shown:
         parts += [
             Text(texts.label("plans"), style="bold green"),
-            _plans(shown, texts),
-            *_details(shown[0], texts, "budget"),
+            _plans(shown, answer.rate, texts),
+            *_details(shown[0], texts, "budget", answer.rate),
         ]
     else:
         parts.append(Text(texts.label("nothing_fits"), style="bold red"))
@@ -51,7 +54,7 @@ def estimate_view(answer: Answer, texts: Texts) -> RenderableType:
     item = (*answer.plans, *answer.rejected)[0]
     style = "bold green" if item.fits else "bold red"
     parts: list[RenderableType] = [_title(answer), Text(texts.text("verdict", str(item.verdict)), style=style)]
-    parts += _details(item, texts, "budget_alone")
+    parts += _details(item, texts, "budget_alone", answer.rate)
     if item.fixes:
         parts.append(Text(texts.label("fixes"), style="bold"))
         parts += [indented(f"→ {fix_text(fix, texts)}") for fix in item.fixes]
@@ -65,8 +68,8 @@ def _unreadable(reason: Reason, texts: Texts) -> RenderableType:
 def fit_view(answer: Answer, texts: Texts, limit: int) -> RenderableType:
     """The answer of `fit`: one row a model."""
     label = texts.label
-    names = ("model", ">params", "engine", "format", "quality", ">memory_used", ">longest")
-    rows = tuple(_fit_row(item, texts) for item in answer.plans[:limit])
+    names = ("model", ">params", "engine", "format", "quality", ">memory_used", ">longest", ">per_user", ">rank_of_use")
+    rows = tuple(_fit_row(item, answer.use, texts) for item in answer.plans[:limit])
     count, total = len(answer.plans), len(answer.plans) + len(answer.rejected)
     parts: list[RenderableType] = [
         Rows(headings_of(names, texts), rows),
@@ -77,8 +80,9 @@ def fit_view(answer: Answer, texts: Texts, limit: int) -> RenderableType:
     return Group(*parts, *_notes(answer.notes, texts))
 
 
-def _fit_row(item: Evaluated, texts: Texts) -> tuple[str, ...]:
+def _fit_row(item: Evaluated, use: str, texts: Texts) -> tuple[str, ...]:
     deployment, budget = item.deployment, _budget_of(item)
+    rank = place(deployment.model.id, purpose_of(use))
     used = sum(device.used_bytes for device in budget.devices) or budget.host_bytes
     return (
         deployment.model.id,
@@ -88,6 +92,8 @@ def _fit_row(item: Evaluated, texts: Texts) -> tuple[str, ...]:
         quality_text(item, texts),
         bytes_text(used),
         count_text(budget.kv.max_context_tokens),
+        speed_cells(item)[0],
+        "–" if rank is None else f"{rank.likely:.0f}",
     )
 
 
@@ -117,8 +123,11 @@ def _one_per_format(plans: tuple[Evaluated, ...]) -> list[Evaluated]:
     return list(seen.values())
 
 
-def _plans(plans: list[Evaluated], texts: Texts) -> Rows:
-    names = (">rank", "engine", "format", "quality", "split", ">total", ">longest", ">at_once")
+def _plans(plans: list[Evaluated], rate: Rate, texts: Texts) -> Rows:
+    names = (
+        ">rank", "engine", "format", "quality", "split", ">total", ">longest", ">at_once", ">per_user", ">first_token",
+        ">per_million",
+    )  # fmt: skip
     rows = tuple(
         (
             str(rank),
@@ -129,6 +138,8 @@ def _plans(plans: list[Evaluated], texts: Texts) -> Rows:
             bytes_text(_budget_of(item).total_bytes.likely),
             count_text(_budget_of(item).kv.max_context_tokens),
             count_text(_budget_of(item).kv.max_concurrency),
+            *speed_cells(item),
+            cost_cell(item, rate, texts),
         )
         for rank, item in enumerate(plans, start=1)
     )
@@ -155,7 +166,7 @@ def _split(item: Evaluated, texts: Texts) -> str:
     return text
 
 
-def _details(item: Evaluated, texts: Texts, heading: str) -> list[RenderableType]:
+def _details(item: Evaluated, texts: Texts, heading: str, rate: Rate) -> list[RenderableType]:
     """Budget, reasons and command of one plan."""
     deployment, budget = item.deployment, item.budget
     parts: list[RenderableType] = []
@@ -175,6 +186,8 @@ def _details(item: Evaluated, texts: Texts, heading: str) -> list[RenderableType
         if calibration["state"] == "todo":
             text = texts.label("not_calibrated", engine=deployment.engine, text=calibration[texts.language])
             parts.append(indented(f"! {text}", indent=2))
+    cost = cost_line(item, rate, texts)
+    parts += [indented(line, indent=2) for line in (*speed_lines(item, texts), *([] if cost is None else [cost]))]
     parts += [indented(f"{_mark(reason)} {texts.reason(reason)}", indent=2) for reason in item.reasons]
     return parts + _command(item, texts)
 

@@ -18,6 +18,8 @@ from fitserve.workload.types import Workload
 
 _FEWEST_BITS = 4.0
 """Another model is proposed at 4 bits or more: below, a smaller model at more bits is better (facts/quality.json)."""
+_LEAST_SHARE = 0.8
+"""No file is smaller than this share of parameters x bits: types differ by tensor, and a name's bits are a mean."""
 _MODELS_TRIED = 24
 _NO_CHAT = {"base", "embedding", "reranker", "derivative"}
 _CURRENT_MONTHS = 18
@@ -66,7 +68,7 @@ def _widest(
         offered = candidate.weight_format
         if not candidate.needs_quantizing and offered.effective_bits() >= fewest_bits:
             classes.setdefault(quality_class(model, offered), []).append(offered)
-    for _, formats in sorted(classes.items()):
+    for _, formats in _promising(classes, model, machine, wishes):
         judged: list[Evaluated] = []
         for offered in formats:
             chosen = replace(wishes, weight_format=offered)
@@ -80,6 +82,26 @@ def _widest(
             return min(fitting, key=rank_key)
         closest = min([*judged, *([closest] if closest else [])], key=closeness_key)
     return closest
+
+
+def _promising(
+    classes: Mapping[int, list[WeightFormat]], model: LanguageModel, machine: Machine, wishes: Wishes
+) -> list[tuple[int, list[WeightFormat]]]:
+    """Classes best first, without formats whose weights alone are beyond all memory; the smallest format stays to be judged."""
+    memory = sum(device.memory_bytes for device in machine.devices)
+    if not memory or wishes.offload != "no":
+        return sorted(classes.items())
+    least = min((item.effective_bits() for formats in classes.values() for item in formats), default=0.0)
+    kept = {
+        rank: [
+            item
+            for item in formats
+            if item.effective_bits() == least
+            or _LEAST_SHARE * model.params("text") * item.effective_bits() / 8 <= memory
+        ]
+        for rank, formats in classes.items()
+    }
+    return sorted((rank, formats) for rank, formats in kept.items() if formats)
 
 
 def _is_whole(deployment: Deployment, machine: Machine) -> bool:

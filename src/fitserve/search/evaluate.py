@@ -11,6 +11,7 @@ from fitserve.foundation.facts import load_toml
 from fitserve.foundation.reasons import Reason, Severity, Verdict, note, unknown, verdict_of
 from fitserve.models.formats import WeightFormat, gguf_base_type
 from fitserve.models.types import LanguageModel
+from fitserve.predict.types import Speed
 
 _ORDER = {Severity.BLOCKER: 0, Severity.WARNING: 1, Severity.NOTE: 2}
 
@@ -25,6 +26,12 @@ class Evaluated:
     budget: MemoryBudget | None
     needs_quantizing: bool = False
     fixes: tuple["Fix", ...] = ()
+    speed: Speed | None = None
+    misses_target: bool = False
+    """Whether its likely speed is below what was asked for, or unknown where something was."""
+    users_within_targets: int | None = None
+    is_on_front: bool | None = None
+    """Whether no other plan of the answer beats it in speed, quality and number of GPUs; None where nothing was compared."""
 
     @property
     def fits(self) -> bool:

@@ -1,6 +1,7 @@
 """The search: judge every candidate, keep what fits in order, and say of the rest why not and what would help."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 from fitserve.engines.contract import Candidate, Engine
 from fitserve.hardware.types import Machine
@@ -9,7 +10,8 @@ from fitserve.search.alternatives import other_model
 from fitserve.search.enumerate import candidates, deployments, with_least_offload
 from fitserve.search.evaluate import Evaluated, Evaluator, Fix, quality_class
 from fitserve.search.fixes import nearest_fixes, other_engine
-from fitserve.search.rank import closeness_key, rank_key
+from fitserve.search.rank import closeness_key, rank_key, split_key
+from fitserve.search.speeds import load_of, with_speed, with_speeds_of_fixes
 from fitserve.search.wishes import Wishes
 from fitserve.workload.types import Workload
 
@@ -28,24 +30,25 @@ class Found:
 
 def find(model: LanguageModel, machine: Machine, workload: Workload, wishes: Wishes) -> Found:
     """Plans and rejected candidates of a request."""
-    evaluate = Evaluator()
+    evaluate, load = Evaluator(), load_of(workload)
     plans: list[Evaluated] = []
     rejected: list[tuple[Evaluated, list[Candidate]]] = []
     for engine, version in wishes.engines:
         siblings = list(candidates(engine, version, model, machine, replace(wishes, weight_format=None)))
         for group in _by_format(engine, version, model, machine, workload, wishes, evaluate):
-            fitting = sorted((item for item in group if item.fits), key=rank_key)
-            plans += _kept(fitting)
+            fitting = [with_speed(item, load, wishes.targets) for item in group if item.fits]
+            plans += _kept(sorted(fitting, key=partial(split_key, use=workload.use)))
             if not fitting:
                 closest = min(group, key=closeness_key)
                 moved = _offloaded(engine, closest, wishes, evaluate)
-                plans += moved
+                plans += [with_speed(item, load, wishes.targets) for item in moved]
                 if not (moved and wishes.offload == "auto"):
                     rejected.append((closest, siblings))
     explained = [replace(item, fixes=_fixes(item, siblings, plans, evaluate)) for item, siblings in rejected]
     if explained and not any(_is_good(model, plan) for plan in plans) and not _is_mended(model, explained):
         explained = _with_other_model(explained, machine, workload, wishes, evaluate)
     explained.sort(key=lambda item: (closeness_key(item)[0], rank_key(item)[1], closeness_key(item)))
+    explained = [with_speeds_of_fixes(item, load, wishes.targets) for item in explained]
     return Found(plans=tuple(sorted(plans, key=rank_key)), rejected=tuple(explained))
 
 

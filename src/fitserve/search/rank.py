@@ -1,8 +1,14 @@
 """The order of plans: quality first, then room for what was asked, then what needs no extra work, then headroom."""
 
+from math import log
+
 from fitserve.engines.registry import rank_of
 from fitserve.search.evaluate import Evaluated, quality_class
 
+_BEFORE_SPEED = 7
+"""Places of `rank_key` that count more than speed among splits: targets, quality, room, work, hardware, engine."""
+_SPEED_STEP = 1.1
+"""Predicted speeds within 10 % of each other are not told apart (a choice, near the error of the prediction)."""
 _COMFORT = 1.25
 """Headroom beyond a quarter more than asked no longer ranks a candidate over one of more bits (a choice, not a fact)."""
 
@@ -17,6 +23,7 @@ def rank_key(candidate: Evaluated) -> tuple[float, ...]:
         and not candidate.has("requests_queue")
     )
     return (
+        float(candidate.misses_target),
         float(bool(deployment.offload_layers)),
         float(quality_class(deployment.model, deployment.weight_format)),
         float(not comfortable),
@@ -27,6 +34,20 @@ def rank_key(candidate: Evaluated) -> tuple[float, ...]:
         -candidate.headroom_tokens,
         float(deployment.device_count),
     )
+
+
+def split_key(candidate: Evaluated, use: str) -> tuple[float, ...]:
+    """Among the splits of one engine and format: targets, room, then the speed that the purpose asks for.
+
+    Jobs in bulk want tokens a second over all users, people want their next token.
+    """
+    speed = candidate.speed
+    if speed is None:
+        return (*rank_key(candidate)[:_BEFORE_SPEED], 0.0, *rank_key(candidate)[_BEFORE_SPEED:])
+    rate = speed.output_tok_per_s.likely if use == "batch" else speed.per_user_tok_per_s.likely
+    # figures that differ by less than a step are one: there the order without speed decides
+    step = round(log(rate) / log(_SPEED_STEP))
+    return (*rank_key(candidate)[:_BEFORE_SPEED], -float(step), *rank_key(candidate)[_BEFORE_SPEED:])
 
 
 def closeness_key(candidate: Evaluated) -> tuple[float, ...]:

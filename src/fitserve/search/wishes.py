@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from fitserve.engines.contract import Engine, no_options
 from fitserve.models.formats import WeightFormat
+from fitserve.workload.types import NO_TARGETS, Targets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,3 +23,4 @@ class Wishes:
     dp: int | None = None
     offload: str | int = "no"
     options: Mapping[str, str] = field(default_factory=no_options)
+    targets: Targets = NO_TARGETS

@@ -11,4 +11,18 @@ class Workload:
     concurrent_requests: int = 1
     prompt_tokens: int | None = None
     output_tokens: int | None = None
+    rate_per_s: float | None = None
+    """Requests that arrive a second, instead of a number of users."""
     use: str = "chat"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Targets:
+    """What a user wants at least; None: no wish. Seconds, and tokens a second that one user sees."""
+
+    ttft_s: float | None = None
+    inter_token_s: float | None = None
+    min_tok_per_s: float | None = None
+
+
+NO_TARGETS = Targets()
