@@ -185,3 +185,11 @@ def test_hardware_on_the_terminal(language: str, capsys: pytest.CaptureFixture[s
     assert main(["hardware", MODEL, *flags]) == 0
     shown = capsys.readouterr().out
     assert "rtx-4090" in shown and "h100" in shown
+
+
+def test_a_limit_of_fit_hides_rows_and_changes_no_count(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["fit", "--gpu", "rtx-4090", "--family", "qwen3", "--lang", "en"]
+    assert main(flags) == 0
+    whole = [line for line in capsys.readouterr().out.splitlines() if line.endswith("models fit.")]
+    assert main([*flags, "--limit", "1"]) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if line.endswith("models fit.")] == whole != []

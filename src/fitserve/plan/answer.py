@@ -39,6 +39,8 @@ class Answer:
     notes: tuple[Reason, ...] = ()
     unreadable: Reason | None = None
     rate: Rate = DOLLAR
+    not_shown: int = 0
+    """Plans beyond the limit of the request."""
 
     @property
     def use(self) -> str:
@@ -194,6 +196,7 @@ def fit(request: FitRequest, world: World) -> Answer:
     limit = request.limit or len(plans)
     return Answer(
         request=request, plans=tuple(plans[:limit]), rejected=tuple(rejected), rate=resolved.rate,
+        not_shown=max(0, len(plans) - limit),
         notes=(*resolved.notes, _load_note(resolved.workload)),
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ from fitserve.render.forms import SCHEMA_VERSION, reason_form
 from fitserve.render.human import bytes_text
 from fitserve.render.json_form import plan_form
 from fitserve.render.layout import Rows, headings_of, indented
-from fitserve.render.money import money_text, price_text
+from fitserve.render.money import price_text
 from fitserve.render.speed_text import rate_text, speed_cells
 from fitserve.render.texts import Texts, value_text
 
@@ -70,7 +70,7 @@ def _cells(choice: Choice, answer: HardwareChoices, texts: Texts) -> tuple[str, 
         _NONE if speed is None else rate_text(speed.output_tok_per_s.likely),
         first,
         rent,
-        _NONE if choice.list_usd is None else money_text(choice.list_usd, "USD"),
+        _NONE if choice.list_usd is None else f"${choice.list_usd:,.0f}",
     )
 
 

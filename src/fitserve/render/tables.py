@@ -70,13 +70,14 @@ def fit_view(answer: Answer, texts: Texts, limit: int) -> RenderableType:
     label = texts.label
     names = ("model", ">params", "engine", "format", "quality", ">memory_used", ">longest", ">per_user", ">rank_of_use")
     rows = tuple(_fit_row(item, answer.use, texts) for item in answer.plans[:limit])
-    count, total = len(answer.plans), len(answer.plans) + len(answer.rejected)
+    count = len(answer.plans) + answer.not_shown
+    total = count + len(answer.rejected)
     parts: list[RenderableType] = [
         Rows(headings_of(names, texts), rows),
         Text(label("fit_count", count=count, total=total), style="bold"),
     ]
-    if count > limit:
-        parts.append(Text(label("shown", shown=limit, count=count), style="dim"))
+    if count > len(rows):
+        parts.append(Text(label("shown", shown=len(rows), count=count), style="dim"))
     return Group(*parts, *_notes(answer.notes, texts))
 
 
