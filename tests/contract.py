@@ -32,11 +32,14 @@ REASON = record(
         "source": nullable(record({"kind": TEXT, "ref": TEXT})),
     }
 )
+SPEED = record(
+    {"ttft_s": INTERVAL, "inter_token_s": INTERVAL, "output_tok_per_s": INTERVAL, "per_user_tok_per_s": INTERVAL}
+)
 FIX = record(
     {
         "change": {"type": "object"},
         "text": TEXT,
-        "plan": record({"verdict": TEXT, "total_bytes": nullable(INTERVAL), "speed": {}}),
+        "plan": record({"verdict": TEXT, "total_bytes": nullable(INTERVAL), "speed": nullable(SPEED)}),
     }
 )
 ITEM = record({"code": TEXT, "bytes": WHOLE})
@@ -84,6 +87,14 @@ DEPLOYMENT = record(
         "max_num_seqs": nullable(WHOLE),
     }
 )
+COST = record(
+    {
+        "usd_per_hour": NUMBER,
+        "usd_per_million_output_tokens": nullable(INTERVAL),
+        "currency": TEXT,
+        "per_hour": NUMBER,
+    }
+)
 PLAN = record(
     {
         "deployment": DEPLOYMENT,
@@ -91,9 +102,9 @@ PLAN = record(
         "reasons": listed(REASON),
         "fixes": listed(FIX),
         "memory": nullable(MEMORY),
-        "speed": {},
-        "quality": {},
-        "cost": {},
+        "speed": nullable(SPEED),
+        "quality": nullable(record({"class": TEXT, "bits_per_weight": NUMBER, "model": {}})),
+        "cost": nullable(COST),
         "command": nullable(COMMAND),
         "basis": listed(record({"kind": TEXT, "ref": TEXT})),
     }
