@@ -193,3 +193,15 @@ def test_a_limit_of_fit_hides_rows_and_changes_no_count(capsys: pytest.CaptureFi
     whole = [line for line in capsys.readouterr().out.splitlines() if line.endswith("models fit.")]
     assert main([*flags, "--limit", "1"]) == 0
     assert [line for line in capsys.readouterr().out.splitlines() if line.endswith("models fit.")] == whole != []
+
+
+def test_the_load_curve_doubles_users_and_holds_the_asked_speed(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["estimate", MODEL, "--gpu", "h100", "--engine", "vllm", "--format", "fp8-block", "--concurrency", "4"]
+    assert main([*flags, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    curve = answer["load_curve"]
+    users = [row["concurrent_requests"] for row in curve]
+    assert users == [2**power for power in range(len(users))] and len(users) >= 3
+    assert curve[users.index(4)]["speed"] == answer["plan"]["speed"]
+    assert main([*flags, "--lang", "en"]) == 0
+    assert "As users become more" in capsys.readouterr().out

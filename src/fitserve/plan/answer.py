@@ -18,6 +18,7 @@ from fitserve.predict.cost import PlanCost, plan_cost
 from fitserve.predict.model_quality import known_purposes, place
 from fitserve.predict.prices import DOLLAR, Rate
 from fitserve.predict.quality_reasons import quality_reasons
+from fitserve.predict.types import Speed
 from fitserve.search.alternatives import best_of_model, is_chat
 from fitserve.search.enumerate import candidates, deployments, with_least_offload
 from fitserve.search.evaluate import Evaluated, Evaluator, quality_class
@@ -25,7 +26,7 @@ from fitserve.search.find import find
 from fitserve.search.fixes import nearest_fixes
 from fitserve.search.front import pareto_front
 from fitserve.search.speeds import load_of, with_speed, with_speeds_of_fixes
-from fitserve.search.users import users_within
+from fitserve.search.users import load_curve, users_within
 from fitserve.workload.types import Workload
 
 
@@ -41,6 +42,8 @@ class Answer:
     rate: Rate = DOLLAR
     not_shown: int = 0
     """Plans beyond the limit of the request."""
+    load_curve: tuple[tuple[int, Speed], ...] = ()
+    """Of an estimate: what users get as they become more."""
 
     @property
     def use(self) -> str:
@@ -140,11 +143,15 @@ def estimate(request: EstimateRequest, world: World) -> Answer:
         judged = replace(judged, fixes=nearest_fixes(judged, siblings, evaluate))
         judged = with_speeds_of_fixes(judged, load_of(resolved.workload), resolved.wishes.targets)
         return Answer(request=request, rejected=(judged,), notes=(*resolved.notes, *notes), rate=resolved.rate)
-    judged = with_speed(judged, load_of(resolved.workload), resolved.wishes.targets)
-    users = users_within(judged, load_of(resolved.workload), resolved.wishes.targets)
+    load = load_of(resolved.workload)
+    judged = with_speed(judged, load, resolved.wishes.targets)
+    users = users_within(judged, load, resolved.wishes.targets)
     judged = replace(_with_quality(judged, request.use), users_within_targets=users)
     notes.append(_load_note(resolved.workload, read.model))
-    return Answer(request=request, plans=(judged,), notes=(*resolved.notes, *notes), rate=resolved.rate)
+    return Answer(
+        request=request, plans=(judged,), notes=(*resolved.notes, *notes), rate=resolved.rate,
+        load_curve=load_curve(judged, load),
+    )  # fmt: skip
 
 
 def _fixed(read: ModelRead, resolved: Resolved) -> tuple[Deployment, bool, list[Reason]]:

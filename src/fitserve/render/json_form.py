@@ -223,6 +223,9 @@ def estimate_form(answer: Answer, texts: Texts) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "request": answer.request.model_dump(mode="json"),
         "plan": plans[0],
+        "load_curve": [
+            {"concurrent_requests": users, "speed": speed_form(speed)} for users, speed in answer.load_curve
+        ],
         "notes": [reason_form(reason, texts) for reason in answer.notes],
     }
 

@@ -4,10 +4,12 @@ from fitserve.foundation.intervals import Interval
 from fitserve.plan.answer import cost_of
 from fitserve.predict.prices import DOLLAR, Rate
 from fitserve.predict.types import Speed
+from fitserve.render.layout import Rows, headings_of
 from fitserve.render.money import money_text, price_text
 from fitserve.render.texts import Texts
 from fitserve.search.evaluate import Evaluated
 
+_BAR_COLUMNS = 24
 _NONE = "–"
 _ONE_SECOND = 1.0
 
@@ -86,6 +88,20 @@ def cost_line(item: Evaluated, rate: Rate, texts: Texts) -> str | None:
         low=price_text(found.hourly.cheapest.usd_per_hour, "USD"),
         high=price_text(found.hourly.highest.usd_per_hour, "USD"), tokens=per_million,
     )  # fmt: skip
+
+
+def load_rows(curve: tuple[tuple[int, Speed], ...], texts: Texts) -> Rows:
+    """A row a number of users; the bar is the throughput of all of them."""
+    names = (">users", ">per_user", ">all_users", ">first_token", "throughput_bar")
+    most = max(speed.output_tok_per_s.likely for _, speed in curve)
+    rows = tuple(
+        (
+            str(users), rate_text(speed.per_user_tok_per_s.likely), rate_text(speed.output_tok_per_s.likely),
+            seconds_text(speed.ttft_s.likely), "█" * max(1, round(_BAR_COLUMNS * speed.output_tok_per_s.likely / most)),
+        )
+        for users, speed in curve
+    )  # fmt: skip
+    return Rows(headings_of(names, texts), rows)
 
 
 def _times(value: Interval) -> str:

@@ -20,7 +20,7 @@ from fitserve.predict.prices import Rate
 from fitserve.render.human import bytes_text, count_text, params_text
 from fitserve.render.json_form import fix_text, gated_text, parallel_text
 from fitserve.render.layout import Rows, headings_of, indented
-from fitserve.render.speed_text import cost_cell, cost_line, speed_cells, speed_lines
+from fitserve.render.speed_text import cost_cell, cost_line, load_rows, speed_cells, speed_lines
 from fitserve.render.texts import Texts, value_text
 from fitserve.search.evaluate import Evaluated, quality_class, quality_classes
 
@@ -55,6 +55,8 @@ def estimate_view(answer: Answer, texts: Texts) -> RenderableType:
     style = "bold green" if item.fits else "bold red"
     parts: list[RenderableType] = [_title(answer), Text(texts.text("verdict", str(item.verdict)), style=style)]
     parts += _details(item, texts, "budget_alone", answer.rate)
+    if answer.load_curve:
+        parts += [Text(texts.label("load_curve"), style="bold"), load_rows(answer.load_curve, texts)]
     if item.fixes:
         parts.append(Text(texts.label("fixes"), style="bold"))
         parts += [indented(f"→ {fix_text(fix, texts)}") for fix in item.fixes]

@@ -1,16 +1,17 @@
-"""How many users a plan carries within targets."""
+"""How many users a plan carries within targets, and what each of them gets as they become more."""
 
 from collections.abc import Callable
 from dataclasses import replace
 
 from fitserve.foundation.errors import FactMissing
 from fitserve.predict.speed import speed_of
-from fitserve.predict.types import Load
+from fitserve.predict.types import Load, Speed
 from fitserve.search.evaluate import Evaluated
 from fitserve.search.speeds import missed_targets
 from fitserve.workload.types import NO_TARGETS, Targets
 
 _MOST_USERS = 4096
+"""More than any engine's default of sequences at once; a search ends here."""
 
 
 def users_within(item: Evaluated, load: Load, targets: Targets) -> int | None:
@@ -31,6 +32,22 @@ def users_within(item: Evaluated, load: Load, targets: Targets) -> int | None:
         return _border(is_met)
     except FactMissing:
         return None
+
+
+def load_curve(item: Evaluated, load: Load) -> tuple[tuple[int, Speed], ...]:
+    """(users at once, speed) for 1, 2, 4 ... users, until twice as many as the cache holds or the load asks for.
+
+    Empty without a budget or where no speed is predicted.
+    """
+    budget = item.budget
+    if budget is None or item.speed is None:
+        return ()
+    most = max(load.concurrent_requests or 1, min(budget.max_num_seqs, int(budget.kv.max_concurrency)), 2)
+    counts = [2**power for power in range(_MOST_USERS.bit_length()) if 2**power <= min(2 * most, _MOST_USERS)]
+    many = replace(load, rate_per_s=None)
+    return tuple(
+        (count, speed_of(item.deployment, budget, replace(many, concurrent_requests=count))) for count in counts
+    )
 
 
 def _border(is_met: Callable[[int], bool]) -> int:
