@@ -41,7 +41,7 @@ FOLDS = 10
 STEPS = 14
 WIDTHS = {
     "stem": 1.5, "backend": 0.4, "family": 0.25, "gpu": 0.15, "path": 0.1, "engine": 0.25, "old": 0.3, "format": 0.3,
-    "pair": 0.15, "cpu": 0.8, "other": 0.2, "other_engine": 0.6, "host": 1.0,
+    "pair": 0.15, "read_format": 0.12, "read_pair": 0.08, "cpu": 0.8, "other": 0.2, "other_engine": 0.6, "host": 1.0,
 }  # fmt: skip
 MEANS = {
     "read": 0.3, "unpack": -2.0, "layer": 1.1, "cache": 0.5, "handover": 1.0, "host": 0.4, "gemm": 0.0,
@@ -130,7 +130,8 @@ def width_of(key: str) -> float:
         return WIDTHS["stem"]
     kind = rest.split(":")[0]
     if kind == "format":
-        return WIDTHS["pair" if "|" in rest else "format"]
+        # one token reads every weight once: how fast hardly depends on the format; computing with them does
+        return WIDTHS[("read_" if stem == "read" else "") + ("pair" if "|" in rest else "format")]
     if stem == "host_gemm" and kind in {"experts", "sockets"}:
         return WIDTHS["host"]
     if kind == "engine" and not rest.endswith(LLAMA):
