@@ -16,7 +16,8 @@ from fitserve.foundation.reasons import Reason, note, warning
 from fitserve.hardware.types import Accelerator
 from fitserve.predict.gpu_rates import GpuRates, gpu_rates
 from fitserve.predict.scales import Scales, coefficients, policy_of, scales_of, speed_data, terms_of
-from fitserve.predict.step import ScaledSteps, StepParts, StepTimes, step_parts
+from fitserve.predict.scheduling import StepTimes
+from fitserve.predict.step import ScaledSteps, StepParts, step_parts
 from fitserve.predict.types import Load, Speed
 
 _LAUNCH_S = 2e-4  # of a layer outside CUDA graphs, the unit of the fitted scale

@@ -5,7 +5,6 @@ A step has parts (seconds, from peak rates and measured kernel efficiencies) and
 """
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from fitserve.engines.contract import Deployment
 from fitserve.footprint.kv_cache import BYTES_PER_ELEMENT
@@ -51,22 +50,6 @@ _ACTIVATION_BYTES = 2
 # Some experts are liked better, so that tokens touch fewer than at random: as many as this share of them would at random.
 # Operator tables with power-law routing against balanced ones (utilisation .75-.9 against .5-.65 at 16 to 64 tokens).
 _SKEW = 0.65
-
-
-class StepTimes(Protocol):
-    """What a simulation or a closed form needs to know of a deployment's steps. Times in seconds; pure and cheap."""
-
-    def decode_s(self, batch: float, context_tokens_sum: float) -> float:
-        """A step that makes one token for each of `batch` sequences with so many tokens of context together."""
-        ...
-
-    def prefill_s(self, chunk_tokens: float, past_tokens: float) -> float:
-        """A step that computes `chunk_tokens` of a prompt after `past_tokens` of it, without decodes."""
-        ...
-
-    def mixed_s(self, batch: float, context_tokens_sum: float, chunk_tokens: float, past_tokens: float) -> float:
-        """A step that decodes `batch` sequences and computes a chunk of a prompt."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from rich.text import Text
 from fitserve.plan.hardware import Choice, HardwareChoices
 from fitserve.render.forms import SCHEMA_VERSION, reason_form
 from fitserve.render.human import bytes_text
-from fitserve.render.json_form import plan_form
+from fitserve.render.json_form import parallel_text, plan_form
 from fitserve.render.layout import Rows, headings_of, indented
 from fitserve.render.money import price_text
 from fitserve.render.speed_text import rate_text, speed_cells
@@ -65,16 +65,10 @@ def _cells(choice: Choice, answer: HardwareChoices, texts: Texts) -> tuple[str, 
         f"{choice.gpu} ({bytes_text(deployment.machine.devices[0].memory_bytes)})",
         value_text("engine", deployment.engine),
         deployment.weight_format.name,
-        parallel_cell(deployment.tp, deployment.pp),
+        parallel_text(deployment.tp, deployment.pp) if deployment.device_count > 1 else _NONE,
         per_user,
         _NONE if speed is None else rate_text(speed.output_tok_per_s.likely),
         first,
         rent,
         _NONE if choice.list_usd is None else f"${choice.list_usd:,.0f}",
     )
-
-
-def parallel_cell(tp: int, pp: int) -> str:
-    """`TP 4`, `PP 2`; a dash for a single device."""
-    parts = [f"{name} {size}" for name, size in (("TP", tp), ("PP", pp)) if size > 1]
-    return " x ".join(parts) or _NONE

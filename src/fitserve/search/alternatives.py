@@ -11,15 +11,13 @@ from fitserve.models.catalog.lookup import catalog_model, rows
 from fitserve.models.formats import WeightFormat
 from fitserve.models.types import LanguageModel
 from fitserve.search.enumerate import candidates, deployments
-from fitserve.search.evaluate import Evaluated, Evaluator, Fix, quality_class
+from fitserve.search.evaluate import Evaluated, Evaluator, Fix, quality_class, weights_may_fit
 from fitserve.search.rank import closeness_key, rank_key
 from fitserve.search.wishes import Wishes
 from fitserve.workload.types import Workload
 
 _FEWEST_BITS = 4.0
 """Another model is proposed at 4 bits or more: below, a smaller model at more bits is better (facts/quality.json)."""
-_LEAST_SHARE = 0.8
-"""No file is smaller than this share of parameters x bits: types differ by tensor, and a name's bits are a mean."""
 _MODELS_TRIED = 24
 _NO_CHAT = {"base", "embedding", "reranker", "derivative"}
 _CURRENT_MONTHS = 18
@@ -88,17 +86,11 @@ def _promising(
     classes: Mapping[int, list[WeightFormat]], model: LanguageModel, machine: Machine, wishes: Wishes
 ) -> list[tuple[int, list[WeightFormat]]]:
     """Classes best first, without formats whose weights alone are beyond all memory; the smallest format stays to be judged."""
-    memory = sum(device.memory_bytes for device in machine.devices)
-    if not memory or wishes.offload != "no":
+    if not machine.devices or wishes.offload != "no":
         return sorted(classes.items())
     least = min((item.effective_bits() for formats in classes.values() for item in formats), default=0.0)
     kept = {
-        rank: [
-            item
-            for item in formats
-            if item.effective_bits() == least
-            or _LEAST_SHARE * model.params("text") * item.effective_bits() / 8 <= memory
-        ]
+        rank: [item for item in formats if item.effective_bits() == least or weights_may_fit(model, item, machine)]
         for rank, formats in classes.items()
     }
     return sorted((rank, formats) for rank, formats in kept.items() if formats)

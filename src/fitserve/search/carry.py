@@ -6,7 +6,7 @@ from fitserve.engines.contract import Deployment
 from fitserve.hardware.types import Machine
 from fitserve.models.types import LanguageModel
 from fitserve.search.enumerate import deployments
-from fitserve.search.evaluate import Evaluated, Evaluator, quality_class
+from fitserve.search.evaluate import Evaluated, Evaluator, quality_class, weights_may_fit
 from fitserve.search.rank import rank_key
 from fitserve.search.speeds import load_of, with_speed
 from fitserve.search.wishes import Wishes
@@ -14,7 +14,6 @@ from fitserve.workload.types import Workload
 
 _LITTLE_LOSS = 2
 """Classes up to small_loss, unless the request names a format."""
-_LEAST_SHARE = 0.8
 
 
 def best_that_carries(
@@ -34,7 +33,6 @@ def best_that_carries(
 
 def _wanted(model: LanguageModel, machine: Machine, workload: Workload, wishes: Wishes) -> Iterator[Deployment]:
     """Deployments on all devices whose weights have room and whose format is good enough and needs no work of its own."""
-    memory = sum(device.memory_bytes for device in machine.devices)
     for engine, version in wishes.engines:
         for deployment, needs_quantizing in deployments(engine, version, model, machine, workload, wishes):
             weight_format = deployment.weight_format
@@ -42,6 +40,6 @@ def _wanted(model: LanguageModel, machine: Machine, workload: Workload, wishes: 
                 deployment.device_count == len(machine.devices)
                 and not needs_quantizing
                 and (wishes.weight_format is not None or quality_class(model, weight_format) <= _LITTLE_LOSS)
-                and _LEAST_SHARE * model.params("text") * weight_format.effective_bits() / 8 <= memory
+                and weights_may_fit(model, weight_format, machine)
             ):
                 yield deployment

@@ -9,6 +9,7 @@ from fitserve.engines.registry import engine
 from fitserve.foundation.errors import FactMissing
 from fitserve.foundation.facts import load_toml
 from fitserve.foundation.reasons import Reason, Severity, Verdict, note, unknown, verdict_of
+from fitserve.hardware.types import Machine
 from fitserve.models.formats import WeightFormat, gguf_base_type
 from fitserve.models.types import LanguageModel
 from fitserve.predict.types import Speed
@@ -158,3 +159,13 @@ def quality_class(model: LanguageModel, weight_format: WeightFormat) -> int:
     if own is not None and weight_format.gguf_mix and own.upper() == gguf_base_type(weight_format.gguf_mix):
         return 1
     return next(index for index, (_, minimum) in enumerate(quality_classes()) if bits >= minimum)
+
+
+_LEAST_SHARE = 0.8
+"""No file is smaller than this share of parameters x bits: types differ by tensor, and a name's bits are a mean."""
+
+
+def weights_may_fit(model: LanguageModel, weight_format: WeightFormat, machine: Machine) -> bool:
+    """False where the weights alone are beyond the memory of all devices, so that judging the candidate is idle."""
+    memory = sum(device.memory_bytes for device in machine.devices)
+    return _LEAST_SHARE * model.params("text") * weight_format.effective_bits() / 8 <= memory
