@@ -97,6 +97,18 @@ def test_users_within_targets_are_the_border() -> None:
     assert first(planned()).users_within_targets is None  # nothing was asked for
 
 
+@pytest.mark.parametrize("gpu", ["rtx-4090:2", "h100:1"])
+@pytest.mark.parametrize("engine", ["vllm", "llama.cpp"])
+def test_who_waits_for_room_is_not_carried(gpu: str, engine: str) -> None:
+    """A slow target alone is met by those who are served, however long the queue behind them is."""
+    item = first(planned(gpu=(gpu,), engine=(engine,), concurrency=2, min_tok_per_s=1))
+    users, budget = item.users_within_targets, item.budget
+    assert users is not None and budget is not None and users >= 2
+    load = Load(prompt_tokens=1024, output_tokens=512, concurrent_requests=users)
+    assert not speed_of(item.deployment, budget, load).is_queued
+    assert users <= budget.max_num_seqs
+
+
 def test_the_front_has_no_plan_that_another_beats() -> None:
     plans = planned(concurrency=4).plans
     known = {index: merits(item) for index, item in enumerate(plans)}

@@ -9,9 +9,9 @@ from fitserve.evidence.given import Unanswered, deployment_of, machine_of, unans
 from fitserve.foundation.intervals import Interval
 from fitserve.hardware.types import Machine
 from fitserve.predict.batched import batched_speed, usual_context
+from fitserve.predict.scales import batching_engines
 from fitserve.predict.types import Load, Speed
 
-_BATCHING = {"vllm", "sglang", "tensorrt-llm"}
 # TensorRT-LLM loads ModelOpt checkpoints, whose hf_quant_config.json names an FP8 cache.
 _FP8_CACHE = {"fp8", "nvfp4"}
 _OPTIONS = {"gpu_memory_utilization": "gpu-memory-utilization", "max_num_batched_tokens": "max-num-batched-tokens"}
@@ -28,7 +28,7 @@ class ServingCase:
 
 def serving_case(given: Mapping[str, Any]) -> ServingCase:
     """Deployment, memory and load of a case. Raises Unanswered."""
-    if given.get("engine") not in _BATCHING:
+    if given.get("engine") not in batching_engines():
         raise unanswered("engine_not_predicted", engine=str(given.get("engine")), version="-")
     if given.get("speculative_method"):
         raise unanswered("speculation_not_predicted", method=str(given["speculative_method"]))

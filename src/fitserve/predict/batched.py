@@ -286,4 +286,5 @@ def _spread(figures: Figures, rates: GpuRates, deployment: Deployment) -> Speed:
         output_tok_per_s=_around(figures.output_tok_per_s, "rate", figures, deployment.engine, tier),
         prefill_tok_per_s=Interval.around(figures.prefill_tok_per_s, 0.4, 0.4),
         ttft_percentiles_s=first, inter_token_percentiles_s=gaps, basis=tuple(basis), reasons=tuple(reasons),
+        is_queued=figures.wait_s > 0,
     )  # fmt: skip

@@ -50,6 +50,11 @@ def attention_kind(model: LanguageModel) -> str:
     return "linear" if any(isinstance(mixer, LinearAttention | StateSpace) for mixer in mixers) else "plain"
 
 
+def batching_engines() -> frozenset[str]:
+    """Engines that policy.toml knows."""
+    return frozenset(row["engine"] for row in load_toml("fitserve.predict", "policy.toml")["engines"])
+
+
 def policy_of(engine: str) -> Mapping[str, Any]:
     """The row of an engine in policy.toml. Raises FactMissing."""
     rows: list[Mapping[str, Any]] = load_toml("fitserve.predict", "policy.toml")["engines"]

@@ -184,6 +184,7 @@ def stream_speed(deployment: Deployment, budget: MemoryBudget | None, load: Load
         prefill_tok_per_s=_rate(max(1, load.prompt_tokens), prompt),
         basis=(_basis(job, "decode"), _basis(job, "prefill")),
         reasons=(*_reasons(job, deployment), *queue),
+        is_queued=asked > slots,
     )
 
 

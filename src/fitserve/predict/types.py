@@ -34,6 +34,8 @@ class Speed:
     inter_token_percentiles_s: tuple[tuple[str, Interval], ...] = ()
     basis: tuple[Basis, ...] = ()
     reasons: tuple[Reason, ...] = ()
+    is_queued: bool = False
+    """Whether some requests wait for others to end: they are not being served, however fast those are that are."""
 
     @property
     def per_user_tok_per_s(self) -> Interval:

@@ -26,7 +26,7 @@ def best_that_carries(
         item = evaluate(deployment)
         if item.fits and not item.has("requests_queue"):
             item = with_speed(item, load, wishes.targets)
-            if item.speed is not None and not item.misses_target:
+            if item.speed is not None and not item.speed.is_queued and not item.misses_target:
                 found.append(item)
     return min(found, key=rank_key, default=None)
 

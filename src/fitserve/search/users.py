@@ -17,8 +17,8 @@ _MOST_USERS = 4096
 def users_within(item: Evaluated, load: Load, targets: Targets) -> int | None:
     """The most users at once that still get what was asked for; 0 when not even one does.
 
-    None without targets, without a predicted speed, or where requests come at a rate. Speeds fall as users are added, so
-    the border is found by halving.
+    Nobody who waits for room counts. None without targets, without a predicted speed, or where requests come at a rate.
+    While nobody waits, speeds fall as users are added, so the border is found by halving.
     """
     budget = item.budget
     if targets == NO_TARGETS or item.speed is None or budget is None or load.rate_per_s is not None:
@@ -26,7 +26,7 @@ def users_within(item: Evaluated, load: Load, targets: Targets) -> int | None:
 
     def is_met(users: int) -> bool:
         speed = speed_of(item.deployment, budget, replace(load, concurrent_requests=users))
-        return not missed_targets(speed, targets)
+        return not speed.is_queued and not missed_targets(speed, targets)
 
     try:
         return _border(is_met)
