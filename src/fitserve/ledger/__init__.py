@@ -1,0 +1,1 @@
+"""What was planned, tried, measured: one SQLite file of this user [I/O]."""
