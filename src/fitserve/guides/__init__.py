@@ -1,0 +1,1 @@
+"""Documents about hardware, computed: what fits, how fast, with which command."""
