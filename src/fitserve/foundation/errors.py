@@ -6,6 +6,8 @@
       WorldError            the world said no; carries the command and its last lines  exit code 3
         ProbeFailed           a device of this machine could not be asked
         ReadFailed            a file or a hub could not be read (network, permission)
+        LaunchFailed          a server could not be started, died, or never answered
+        BenchFailed           a running server could not be measured
 
 Anything else is a bug and is shown as one.
 """
@@ -65,3 +67,11 @@ class ProbeFailed(WorldError):
 
 class ReadFailed(WorldError):
     """A file or a hub could not be read."""
+
+
+class LaunchFailed(WorldError):
+    """A server could not be started, died, or never answered."""
+
+
+class BenchFailed(WorldError):
+    """A running server could not be measured."""

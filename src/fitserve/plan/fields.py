@@ -133,6 +133,16 @@ def _seconds(value: object) -> float:
     return float(number)
 
 
+def _port(value: object) -> int:
+    try:
+        number = int(str(value))
+    except ValueError as error:
+        raise _wrong("port_wrong", value) from error
+    if not 1 <= number <= _LAST_PORT or isinstance(value, bool):
+        raise _wrong("port_wrong", value)
+    return number
+
+
 def _positive(value: object) -> float:
     return float(_amount(value))
 
@@ -179,6 +189,7 @@ Address = Annotated[str, BeforeValidator(_address)]
 Variable = Annotated[str, BeforeValidator(_variable)]
 Texts = Annotated[tuple[Text, ...], BeforeValidator(_several)]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
+Port = Annotated[int, BeforeValidator(_port)]
 Positive = Annotated[float, BeforeValidator(_positive)]
 Amount = Annotated[Decimal, BeforeValidator(_amount)]
 AmountOrZero = Annotated[Decimal, BeforeValidator(_amount_or_zero)]
