@@ -60,6 +60,12 @@ class Ran:
         return json.loads(self.out)
 
 
+@pytest.fixture(autouse=True)
+def own_home(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A ledger of its own for each test; downloads and made models are shared."""
+    monkeypatch.setenv("FITSERVE_HOME", str(tmp_path_factory.mktemp("home")))
+
+
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
     """Runs a command line in this process, in English, offline."""
