@@ -33,6 +33,7 @@ _VERBS: dict[str, tuple[str, str | None, str | None]] = {
     "check": ("check:run_check", "check.request:CheckRequest", "command"),
     "cost": ("cost:run_cost", "plan.cost_request:CostRequest", None),
     "serve": ("serve:run_serve", "launch.request:ServeRequest", "model"),
+    "runs": ("runs:run_runs", None, "what"),
     "ps": ("serve:run_ps", None, None),
     "stop": ("serve:run_stop", None, "run"),
     "validate": ("validate:run_validate", None, "files"),

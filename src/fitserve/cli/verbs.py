@@ -1,5 +1,6 @@
 """The verbs: each parses its values into a request, makes one call, and hands the answer to the output."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ from rich.console import RenderableType
 from fitserve.cli.output import check_out, write
 from fitserve.emit.of_plan import launch_of
 from fitserve.engines.registry import engine
+from fitserve.foundation.errors import WorldError
 from fitserve.foundation.reasons import note
 from fitserve.hardware.types import Machine
 from fitserve.models.readers.reference import read_reference
@@ -16,7 +18,7 @@ from fitserve.plan.compare import CompareRequest, compare
 from fitserve.plan.request import EstimateRequest, FitRequest, PlanRequest
 from fitserve.plan.world import ModelRead, World
 from fitserve.render.comparison import comparison_form, comparison_view
-from fitserve.render.json_form import answer_form, estimate_form
+from fitserve.render.json_form import answer_form, estimate_form, plan_title
 from fitserve.render.plan_markdown import plan_markdown
 from fitserve.render.tables import as_text, estimate_view, fit_view, plan_view
 from fitserve.render.texts import Texts
@@ -79,10 +81,26 @@ def _write(
     )
 
 
+def _remember(kind: str, answer: Answer) -> None:
+    """Keeps what was asked and what came of it; a ledger that cannot be written is told, and nothing else."""
+    from fitserve.ledger.store import Ledger
+    from fitserve.ledger.types import Kind
+
+    best = answer.plans[0] if answer.plans else None
+    result = {"verdict": "fits" if best is not None else "none", "plans": len(answer.plans)}
+    asked = answer.request.model_dump(mode="json", exclude_unset=True)
+    title = str(asked.get("model", "")) if best is None else plan_title(best)
+    try:
+        Ledger().add(Kind(kind), title, result, request=asked)
+    except WorldError as error:
+        print(f"! {error}", file=sys.stderr)
+
+
 def run_plan(values: Values, texts: Texts) -> int:
     """`fitserve plan`."""
     fields, as_json, out = _split(values)
     answer = plan(PlanRequest.read(**fields), world())
+    _remember("plan", answer)
     _write(lambda: answer_form(answer, texts), plan_view(answer, texts), as_json, out, answer, texts)
     return 0 if answer.is_yes else 1
 
@@ -91,6 +109,7 @@ def run_estimate(values: Values, texts: Texts) -> int:
     """`fitserve estimate`."""
     fields, as_json, out = _split(values)
     answer = estimate(EstimateRequest.read(**fields), world())
+    _remember("estimate", answer)
     _write(lambda: estimate_form(answer, texts), estimate_view(answer, texts), as_json, out, answer, texts)
     return 0 if answer.is_yes else 1
 

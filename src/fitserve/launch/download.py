@@ -1,21 +1,25 @@
 """A GGUF to a local file: one that is there, or one of the hub with resume, checksum and a look at the disk first."""
 
 import hashlib
+import http.client
 import re
 import shutil
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 from fitserve.engines.contract import Deployment
 from fitserve.foundation.errors import InputError, ReadFailed, WorldError
 from fitserve.ledger.places import cache_folder
+from fitserve.models.readers.hub import HubFile, hub_files, opened_file
 
 _SPARE_BYTES = 1 << 30
-_CHUNK = 1 << 22
+_CHUNK = 1 << 20
 _SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
+_OTHER = re.compile(r"(^|/)(mmproj|imatrix)")
 _SHA256_LETTERS = 64
+_ATTEMPTS, _PAUSE_S = 5, 0.5
 _PUBLISHERS = (
     "{owner}/{name}-GGUF",
     "bartowski/{name}-GGUF",
@@ -27,16 +31,6 @@ _PUBLISHERS = (
 
 Tell = Callable[[str, int, int], None]
 """File name, bytes at hand, bytes in all."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HubFile:
-    """A file of a repository. `sha256`: of its content, None where the hub does not tell."""
-
-    repository: str
-    name: str
-    size_bytes: int
-    sha256: str | None
 
 
 def fetch_gguf(deployment: Deployment, file: str, tell: Tell) -> Path:
@@ -53,7 +47,7 @@ def fetch_gguf(deployment: Deployment, file: str, tell: Tell) -> Path:
     repositories = _repositories(deployment)
     mix = str(deployment.weight_format.gguf_mix)
     for repository in repositories:
-        files = hub_files(repository, mix)
+        files = files_of(repository, mix)
         if files:
             return fetch(files, tell)
     raise InputError.of("gguf_not_published", model=deployment.model.id, format=mix, asked=repositories)
@@ -67,40 +61,16 @@ def _repositories(deployment: Deployment) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text.format(owner=owner or name, name=name) for text in _PUBLISHERS))
 
 
-def _hub() -> Any:
-    try:
-        import huggingface_hub
-    except ImportError as error:
-        raise InputError.of("extra_missing", package="huggingface_hub", extra="engines") from error
-    return huggingface_hub
-
-
-def hub_files(repository: str, mix: str) -> tuple[HubFile, ...]:
+def files_of(repository: str, mix: str) -> tuple[HubFile, ...]:
     """The files of a quantization mix, in order; empty when the repository has none, or is none."""
-    hub = _hub()
-    try:
-        found = hub.HfApi().model_info(repository, files_metadata=True)
-    except hub.errors.RepositoryNotFoundError:
-        return ()
-    except hub.errors.GatedRepoError as error:
-        raise ReadFailed(f"hub {repository}", "gated: accept the licence there and set HF_TOKEN") from error
-    except (hub.errors.HfHubHTTPError, hub.errors.OfflineModeIsEnabled, OSError, ValueError) as error:
-        raise ReadFailed(f"hub {repository}", _line(error)) from error
     word = re.compile(rf"(^|[-._/]){re.escape(mix)}(?=[-./]|$)", re.IGNORECASE)
     rows = [
-        row for row in found.siblings or () if row.rfilename.lower().endswith(".gguf") and word.search(row.rfilename)
-    ]
-    rows = [row for row in rows if not re.search(r"(^|/)(mmproj|imatrix)", row.rfilename.lower())]
-    rows.sort(key=lambda row: (not _SPLIT.search(row.rfilename), row.rfilename))
-    whole = [row for row in rows if not _SPLIT.search(row.rfilename)]
-    chosen = whole[:1] or rows
-    return tuple(
-        HubFile(
-            repository=repository, name=row.rfilename, size_bytes=int(row.size or 0),
-            sha256=None if row.lfs is None else str(row.lfs.sha256),
-        )
-        for row in chosen
-    )  # fmt: skip
+        file for file in hub_files(repository)
+        if file.name.lower().endswith(".gguf") and word.search(file.name) and not _OTHER.search(file.name.lower())
+    ]  # fmt: skip
+    rows.sort(key=lambda file: file.name)
+    whole = [file for file in rows if not _SPLIT.search(file.name)]
+    return tuple(whole[:1] or rows)
 
 
 def fetch(files: Sequence[HubFile], tell: Tell) -> Path:
@@ -130,16 +100,59 @@ def _check_disk(folder: Path, need_bytes: int) -> None:
 
 
 def _download(file: HubFile, tell: Tell) -> None:
-    """By the hub's own library, which resumes; then the content is checked. A wrong one is removed."""
-    hub = _hub()
+    """In one stream that goes on where an earlier one broke off; the content is checked before it gets its name.
+
+    The hub's own library begins anew after every interruption (huggingface_hub 2.4 file_download), which a file of tens of
+    gigabytes does not bear. Raises ReadFailed, WorldError for a full disk.
+    """
+    target = _folder(file) / file.name
+    part = target.with_name(f"{target.name}.{(file.sha256 or 'unknown')[:12]}.part")
     try:
-        got = hub.hf_hub_download(file.repository, file.name, local_dir=_folder(file), tqdm_class=_progress(file, tell))
-    except (hub.errors.HfHubHTTPError, hub.errors.LocalEntryNotFoundError, OSError, ValueError) as error:
-        raise ReadFailed(f"download {file.repository}/{file.name}", _line(error)) from error
-    path = Path(got)
-    if path.stat().st_size != file.size_bytes or not _matches(path, file.sha256):
-        path.unlink(missing_ok=True)
-        raise ReadFailed(f"download {file.repository}/{file.name}", "size or checksum differ from what the hub states")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for attempt in range(_ATTEMPTS):
+            try:
+                _append(file, part, tell)
+                break
+            except ReadFailed:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                time.sleep(_PAUSE_S * 2**attempt)
+        if part.stat().st_size != file.size_bytes or not _matches(part, file.sha256):
+            part.unlink()
+            raise ReadFailed(
+                f"download {file.repository}/{file.name}", "size or checksum differ from what the hub states"
+            )
+        part.replace(target)
+    except OSError as error:
+        raise WorldError(f"download to {target.parent}", error.strerror or str(error)) from error
+
+
+def _append(file: HubFile, part: Path, tell: Tell) -> None:
+    """What is missing of a part. Raises ReadFailed when the answer ends early."""
+    have = part.stat().st_size if part.exists() else 0
+    if have >= file.size_bytes:
+        return
+    with opened_file(file, have) as answer:
+        if have and answer.status != http.client.PARTIAL_CONTENT:
+            have = 0  # the server begins anew
+        with part.open("r+b" if have else "wb") as into:
+            into.seek(have)
+            while data := answer.read(_CHUNK):
+                _write(into, data)
+                have += len(data)
+                tell(file.name, have, file.size_bytes)
+    if have < file.size_bytes:
+        raise ReadFailed(
+            f"download {file.repository}/{file.name}", f"broke off after {have} of {file.size_bytes} bytes"
+        )
+
+
+def _write(into: IO[bytes], data: bytes) -> None:
+    """Raises WorldError, not to be taken for a broken connection."""
+    try:
+        into.write(data)
+    except OSError as error:
+        raise WorldError(f"write {into.name}", error.strerror or str(error)) from error
 
 
 def _matches(path: Path, sha256: str | None) -> bool:
@@ -150,27 +163,3 @@ def _matches(path: Path, sha256: str | None) -> bool:
         while data := source.read(_CHUNK):
             digest.update(data)
     return digest.hexdigest() == sha256
-
-
-def _progress(file: HubFile, tell: Tell) -> type:
-    """A bar for the hub's library that tells bytes instead of drawing."""
-    from tqdm.auto import tqdm
-
-    class Bar(tqdm):  # type: ignore[misc]  # tqdm has no types
-        def __init__(self, *args: Any, **named: Any) -> None:
-            super().__init__(*args, **(named | {"file": _Nowhere(), "disable": False, "mininterval": 0.5}))
-
-        def display(self, *_: Any, **__: Any) -> None:
-            tell(file.name, int(self.n), int(self.total or file.size_bytes))
-
-    return Bar
-
-
-class _Nowhere:
-    def write(self, _: str) -> None: ...
-    def flush(self) -> None: ...
-
-
-def _line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:300]

@@ -3,7 +3,7 @@
 import json
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +139,7 @@ def _filled(
     deployment, notes = item.deployment, []
     port, port_note = free_port(request)
     notes += port_note
-    settings = _address(deployment.engine, request, port)
+    settings = _address(deployment, request, port)
     if deployment.weight_format.gguf_mix is not None and command.model_file is not None:
         path = fetch_gguf(deployment, command.model_file, download)
         settings |= {"__file": str(path)}
@@ -153,26 +153,34 @@ def _filled(
     if way.kind is Kind.EMBEDDED:
         notes.append(note("serve_embedded"))
     return Prepared(
-        title=f"{deployment.model.id} · {deployment.weight_format.name} · {deployment.engine}",
+        title=f"{_name(deployment)} · {deployment.weight_format.name} · {deployment.engine}",
         engine_id=deployment.engine, way=way, host=request.host, port=port, env=env, files=moved.files, then=moved.then,
-        model_name=moved.served_name, context_tokens=deployment.context_tokens, deployment=changed, evaluated=item,
+        model_name=moved.served_name or settings.get("__name"), context_tokens=deployment.context_tokens,
+        deployment=changed, evaluated=item,
         answer=answer, api_key=request.api_key, notes=tuple(notes),
     )  # fmt: skip
 
 
 def _with(deployment: Deployment, options: Mapping[str, str], file: str | None) -> Deployment:
-    from dataclasses import replace
-
     return replace(deployment, options=options, repository=file or deployment.repository)
 
 
-def _address(engine_id: str, request: ServeRequest, port: int) -> dict[str, str]:
-    """Host and port as the engine's own options; the key too where it takes none by environment.
+def _name(deployment: Deployment) -> str:
+    """The model's id; of a local file its name."""
+    model = deployment.model
+    return Path(model.id).name.removesuffix(".gguf") if model.is_local else model.id
+
+
+def _address(deployment: Deployment, request: ServeRequest, port: int) -> dict[str, str]:
+    """Host, port and the name of a local model as the engine's own options; the key too where it takes none by environment.
 
     Raises InputError for an engine that has no such option.
     """
+    engine_id = deployment.engine
     reads: Mapping[str, Any] = engine(engine_id).facts.get("command_line", {}).get("reads", {})
     wanted = {"host": request.host, "port": str(port)}
+    if deployment.model.is_local and reads.get("served_name"):
+        wanted["served_name"] = _name(deployment)  # a path would be the name of the model in every request
     if request.api_key is not None and not _key_in_environment(engine_id, request.api_key):
         wanted["api_key"] = request.api_key
     settings = {}
@@ -183,6 +191,8 @@ def _address(engine_id: str, request: ServeRequest, port: int) -> dict[str, str]
                 continue
             raise InputError.of("serve_option_missing", engine=engine_id, what=f"--{what.replace('_', '-')}")
         settings[reads[what][0].lstrip("-")] = value
+    if "served_name" in wanted:
+        settings["__name"] = wanted["served_name"]
     return settings
 
 

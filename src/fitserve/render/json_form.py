@@ -21,6 +21,13 @@ _DIGITS = 4
 """Of a predicted speed; more than any prediction has."""
 
 
+def plan_title(item: Evaluated) -> str:
+    """A plan in a line: model, format, engine, GPUs."""
+    deployment = item.deployment
+    gpus = ", ".join(f"{count} x {gpu}" for gpu, count in deployment.machine.counts) or "CPU"
+    return f"{deployment.model.id} · {deployment.weight_format.name} · {deployment.engine} · {gpus}"
+
+
 def fix_text(fix: Fix, texts: Texts) -> str:
     """A fix in words: the changed values and what they replace."""
     deployment = fix.result.deployment

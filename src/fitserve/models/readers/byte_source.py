@@ -1,11 +1,12 @@
 """Random access to the first bytes of something: a local file, or a URL by range requests."""
 
 import contextlib
+import http.client
 import re
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -77,12 +78,19 @@ def _opener() -> urllib.request.OpenerDirector:
 
 def fetch(url: str, headers: Mapping[str, str], limit_bytes: int) -> tuple[bytes, Mapping[str, str]]:
     """Body, at most `limit_bytes`, and headers of a GET. Raises ReadFailed; a 404 raises InputError."""
+    with opened(url, headers) as answer:
+        return answer.read(limit_bytes), dict(answer.headers.items())
+
+
+@contextlib.contextmanager
+def opened(url: str, headers: Mapping[str, str]) -> Iterator[Any]:
+    """The answer of a GET, to be read in parts. Raises ReadFailed, also while it is read; a 404 raises InputError."""
     if urllib.parse.urlsplit(url).scheme not in {"http", "https"}:
         raise InputError.of("file_missing", where=url, detail="only http and https")
     request = urllib.request.Request(url, headers={"User-Agent": "fitserve", **headers})  # noqa: S310 - scheme checked above
     try:
         with contextlib.closing(_opener().open(request, timeout=_TIMEOUT_S)) as answer:
-            return answer.read(limit_bytes), dict(answer.headers.items())
+            yield answer
     except urllib.error.HTTPError as error:
         detail = f"HTTP {error.code} {error.reason}"
         error.close()
@@ -91,7 +99,7 @@ def fetch(url: str, headers: Mapping[str, str], limit_bytes: int) -> tuple[bytes
         if error.code in {401, 403}:
             detail += " (gated or private: accept the licence and set HF_TOKEN)"
         raise ReadFailed(f"GET {url}", detail) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise ReadFailed(f"GET {url}", str(reason)) from error
 

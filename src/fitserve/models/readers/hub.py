@@ -8,11 +8,13 @@ import re
 import socket
 import threading
 import urllib.parse
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass
+from typing import Any
 
 from fitserve.foundation.errors import InputError
 from fitserve.models.formats import parse_format
-from fitserve.models.readers.byte_source import HttpSource, fetch
+from fitserve.models.readers.byte_source import HttpSource, fetch, opened
 from fitserve.models.readers.gguf_files import read_gguf
 from fitserve.models.readers.repository import MOST_CONFIG_BYTES, model_of, parse_json_object
 from fitserve.models.readers.safetensors_header import StoredTensor, read_safetensors_header
@@ -97,9 +99,45 @@ def _address(repository: str, file: str) -> str:
 
 
 def _files(repository: str) -> list[str]:
-    body, _ = fetch(f"{endpoint()}/api/models/{repository}", _headers(), _MOST_LISTING_BYTES)
+    return [str(item.get("rfilename")) for item in _siblings(repository, "")]
+
+
+def _siblings(repository: str, query: str) -> list[dict[str, Any]]:
+    body, _ = fetch(f"{endpoint()}/api/models/{repository}{query}", _headers(), _MOST_LISTING_BYTES)
     listed = parse_json_object(body, repository).get("siblings")
-    return [str(item.get("rfilename")) for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
+    return [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubFile:
+    """A file of a repository. `sha256`: of its content, None where the hub does not tell."""
+
+    repository: str
+    name: str
+    size_bytes: int
+    sha256: str | None
+
+
+def hub_files(repository: str) -> tuple[HubFile, ...]:
+    """The files of a repository with their sizes; empty when there is no such repository. Raises ReadFailed."""
+    try:
+        rows = _siblings(repository, "?blobs=true")
+    except InputError:
+        return ()
+    found = []
+    for row in rows:
+        stored = row.get("lfs") if isinstance(row.get("lfs"), dict) else {}
+        size, digest = row.get("size"), (stored or {}).get("sha256")
+        if isinstance(size, int):
+            name = str(row.get("rfilename"))
+            found.append(HubFile(repository=repository, name=name, size_bytes=size, sha256=digest and str(digest)))
+    return tuple(found)
+
+
+def opened_file(file: HubFile, offset: int) -> AbstractContextManager[Any]:
+    """The content from a byte on, as the server gives it: a 206 begins there, a 200 at the beginning."""
+    wanted = {"Range": f"bytes={offset}-"} if offset else {}
+    return opened(_address(file.repository, file.name), {**_headers(), **wanted})
 
 
 def _from_config(repository: str, files: list[str]) -> LanguageModel:
