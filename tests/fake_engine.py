@@ -1,8 +1,9 @@
 """A server that behaves as it is told: `python fake_engine.py PORT BEHAVIOUR…`; standard library only.
 
-Behaviours: `healthy`, `silent` (accepts, never answers), `dies` (prints an out-of-memory error and ends), `chatter=MiB` (prints
-so much first), `child` (leaves a process of its own behind), `deaf` (ignores SIGTERM), `cut` (breaks a stream off), `wrong`
-(answers 500), `garbage` (sends events that are no JSON), `slow=S` (healthy only after S seconds), `context=N`.
+Behaviours: `healthy`, `silent` (accepts, never answers), `dies` (prints an out-of-memory error and ends), `chatter=MiB`
+(prints so much first), `child` (starts a process in a session of its own), `nameless` (one without its environment), `deaf`
+(ignores SIGTERM), `cut` (breaks a stream off), `wrong` (answers 500), `garbage` (sends events that are no JSON), `slow=S`
+(healthy only after S seconds), `context=N`.
 """
 
 import json
@@ -67,6 +68,8 @@ def main() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if "child" in WAYS:
         subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"], start_new_session=True)
+    if "nameless" in WAYS:  # as a program that writes its title over its environment
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"], env={})
     for _ in range(int(WAYS.get("chatter", 0))):
         sys.stdout.write(("x" * 99 + "\n") * 10486)
     print("INFO: starting", flush=True)

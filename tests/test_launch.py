@@ -168,11 +168,15 @@ def test_a_killed_owner_takes_its_server_along(ledger: Ledger) -> None:
 
 @_LINUX
 def test_a_killed_keeper_leaves_no_orphan(ledger: Ledger) -> None:
-    with started(ledger, "child") as (running, _):
+    with started(ledger, "child", "nameless") as (running, _):
+        assert len(left(running.run.id)) >= 4
         os.kill(running.owner.kept.keeper_pid, signal.SIGKILL)
         assert soon(lambda: not psutil.pid_exists(running.owner.kept.engine_pid))
         running.owner.popen.wait()
-        assert not reconciled(ledger)  # which sweeps what the engine itself had started
+        assert soon(
+            lambda: len(left(running.run.id)) == 1
+        )  # but the one that left the session, which the next look sweeps
+        assert not reconciled(ledger)
         assert soon(lambda: not left(running.run.id))
         assert ledger.get(running.run.id).state is State.LOST
 

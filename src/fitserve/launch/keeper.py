@@ -2,9 +2,9 @@
 
 The line comes on standard input, because a command may hold a key; the environment is handed on as it is. It starts the
 engine as its child, copies what the engine prints into a log of bounded size and to its own standard output, and ends with
-it. Nothing outlives it: the kernel kills the engine when its keeper dies (Linux), whatever the engine left behind is adopted
-(Linux) and ended, and a tied keeper stops when the standard input that its owner holds closes, so that a killed owner takes
-everything along. Standard library and psutil only: it must start at once.
+it. Nothing outlives it: the kernel kills the engine when its keeper dies, whatever the engine left behind is adopted and
+ended, and a guard does so when the keeper is killed (all three on Linux); a tied keeper stops when the standard input that
+its owner holds closes, so that a killed owner takes everything along. Standard library and psutil only: it must start at once.
 
 Files in the folder of the run: `keeper.json` (who runs), `engine.log` and `engine.tail.log` (first and last part of the
 output), `exit.json` (how it ended); each appears whole.
@@ -104,12 +104,15 @@ class Keeper:
         self._folder = Path(spec["folder"])
         self._stop = threading.Event()
         self._asked_by = "self"
+        self._guard = 0
 
     def run(self) -> int:
         """Starts, waits, ends; the exit code of the engine, negative for a signal."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._asked)
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        if _LINUX:
+            self._guard = _guarded()
         engine = self._start()
         if engine is None:
             return 127
@@ -176,13 +179,13 @@ class Keeper:
 
     def _end(self, engine: subprocess.Popen[bytes]) -> int:
         """Ends the engine and everything that it started: asked first, then killed."""
-        before = _descendants()
+        before = self._descendants()
         if engine.poll() is None:
             with contextlib.suppress(OSError):
                 engine.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 engine.wait(self._spec.get("grace_s", _GRACE_S))
-        others = [process for process in {*before, *_descendants()} if process.pid != engine.pid]
+        others = [process for process in {*before, *self._descendants()} if process.pid != engine.pid]
         for process in others:
             with contextlib.suppress(psutil.Error):
                 process.terminate()
@@ -197,6 +200,12 @@ class Keeper:
             subprocess.run(self._spec["cleanup"], check=False, capture_output=True, timeout=60)  # noqa: S603
         return code
 
+    def _descendants(self) -> list[psutil.Process]:
+        try:
+            return [process for process in psutil.Process().children(recursive=True) if process.pid != self._guard]
+        except psutil.Error:
+            return []
+
     def _over(self, code: int) -> None:
         name = signal.Signals(-code).name if code < 0 else None
         told = {"code": code, "signal": name, "asked_by": self._asked_by, "ended_s": time.time()}
@@ -204,11 +213,25 @@ class Keeper:
             write_whole(self._folder / "exit.json", told)
 
 
-def _descendants() -> list[psutil.Process]:
-    try:
-        return list(psutil.Process().children(recursive=True))
-    except psutil.Error:
-        return []
+def _guarded() -> int:
+    """Forks a guard that ends this session's processes when the keeper is gone, however it went; its process number."""
+    awake, life = os.pipe()
+    if (number := os.fork()) != 0:
+        os.close(awake)
+        return number
+    os.close(life)
+    for stream in (0, 1, 2):
+        with contextlib.suppress(OSError):
+            os.close(stream)
+    for asked in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(asked, signal.SIG_IGN)
+    os.read(awake, 1)  # returns when the keeper has ended, for nothing is ever written
+    session, me = os.getsid(0), os.getpid()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.pid != me and os.getsid(process.pid) == session:
+                process.kill()
+    os._exit(0)
 
 
 def main() -> int:

@@ -147,12 +147,33 @@ def sweep(folder: Path) -> int:
 
 
 def marked(folder: Path) -> Iterator[psutil.Process]:
-    """Processes of this user that were started for the run of this folder."""
-    me = os.getpid()
+    """Processes of this user that were started for the run of this folder.
+
+    By their environment, and by their session, because a program that gives itself a title writes over its environment.
+    """
+    me, session = os.getpid(), _session(folder)
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.pid != me and process.environ().get(RUN_VARIABLE) == str(folder):
+            if process.pid == me:
+                continue
+            if process.environ().get(RUN_VARIABLE) == str(folder) or (session and os.getsid(process.pid) == session):
                 yield process
+
+
+def _session(folder: Path) -> int | None:
+    """The session that the keeper of a run leads; None when its number now belongs to somebody else.
+
+    A number is not given anew while a session of that number has members.
+    """
+    told = _read(folder / "keeper.json")
+    if told is None or not hasattr(os, "getsid"):
+        return None
+    number = int(told["keeper_pid"])
+    try:
+        started = float(psutil.Process(number).create_time())
+    except psutil.Error:
+        return number
+    return number if abs(started - told["keeper_started_s"]) < _SAME_START_S else None
 
 
 def resident_bytes(kept: Kept) -> int | None:

@@ -113,8 +113,8 @@ def _completion(server: Server, model: str | None) -> str:
         raise NoAnswer(f"/v1/completions: no choice in {json.dumps(answer)[:200]}") from error
 
 
-def _chat(server: Server, model: str | None) -> tuple[str, float]:
-    """(text, seconds to its first piece) of a streamed answer. Raises NoAnswer when nothing came or it broke off."""
+def _chat(server: Server, model: str | None) -> tuple[str, float | None]:
+    """(text, seconds to its first piece) of a streamed answer, which may be empty. Raises NoAnswer when it broke off."""
     messages = [{"role": "user", "content": _PROMPT}]
     body = {"model": model, "messages": messages, "max_tokens": _ANSWER_TOKENS, "stream": True}
     parts: list[str] = []
@@ -129,7 +129,7 @@ def _chat(server: Server, model: str | None) -> tuple[str, float]:
         if piece and first is None:
             first = since_s
         parts.append(piece)
-    if first is None or not is_over:
+    if not is_over:
         raise NoAnswer("/v1/chat/completions: " + ("the stream broke off" if parts else "the stream was empty"))
     return "".join(parts), first
 
