@@ -61,5 +61,7 @@ def _parameter(name: str, field: FieldInfo, texts: Texts, is_positional: bool) -
     if is_positional:
         annotation = Annotated[str, Parameter(help=help_text, show_default=False)]
         return inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY, annotation=annotation)
+    if field.annotation is bool:
+        return _keyword(name, Annotated[bool, Parameter(help=help_text, negative="", show_default=False)], False)
     kind = list[str] | None if _is_many(field) else str | None
     return _keyword(name, Annotated[kind, Parameter(help=help_text, negative="", show_default=False)], None)

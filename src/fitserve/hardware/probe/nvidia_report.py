@@ -20,9 +20,15 @@ from fitserve.hardware.report import GpuPair, GpuProcess, GpuReading, PcieLink
 TIMEOUT_S = 10.0
 CHILD = (sys.executable, "-m", "fitserve.hardware.probe.nvml_child")
 _ABSENT = {9, 12}  # NVML_ERROR_DRIVER_NOT_LOADED, NVML_ERROR_LIBRARY_NOT_FOUND (nvml.h)
-_INIT_NOTES = {18: "nvml_version_mismatch", 4: "nvml_no_permission"}
-_MODELS = {0: "wddm", 1: "tcc", 2: "mcdm"}
-_LEVELS = {0: "board", 10: "switch", 20: "switches", 30: "host_bridge", 40: "node", 50: "system"}
+_MODELS: Mapping[int | None, str] = {0: "wddm", 1: "tcc", 2: "mcdm"}
+_LEVELS: Mapping[int | None, str] = {
+    0: "board",
+    10: "switch",
+    20: "switches",
+    30: "host_bridge",
+    40: "node",
+    50: "system",
+}
 _THROTTLE = (
     (0x002, "application_clocks"), (0x004, "power_cap"), (0x008, "hardware_slowdown"), (0x010, "sync_boost"),
     (0x020, "software_thermal"), (0x040, "hardware_thermal"), (0x080, "power_brake"), (0x100, "display_clocks"),
@@ -55,7 +61,7 @@ def nvidia_report(command: Sequence[str] = CHILD, timeout_s: float = TIMEOUT_S) 
         return NvidiaFound(notes=(warning("nvml_hangs", seconds=round(timeout_s)),))
     raw = _parsed(ran)
     if raw is None:
-        return NvidiaFound(notes=(warning("nvml_crashed", code=ran.code),))
+        return NvidiaFound(notes=(warning("nvml_crashed", exit_code=ran.code),))
     if "init_error" in raw:
         return _not_started(raw)
     return nvidia_found(raw)
@@ -132,7 +138,7 @@ def _readings(item: Mapping[str, Any], driver: str | None) -> list[GpuReading]:
         index=index, vendor="nvidia", name=name, catalogue_id=catalogue_id(name, item["memory"]),
         memory_bytes=item["memory"], used_bytes=item["used"], free_bytes=item["free"],
         compute_capability=None if not capability else f"{capability[0]}.{capability[1]}",
-        driver=None if driver is None else plain_text(driver), driver_model=_MODELS.get(item["driver_model"] if item["driver_model"] is not None else -1),
+        driver=None if driver is None else plain_text(driver), driver_model=_MODELS.get(item["driver_model"]),
         pcie=PcieLink(
             generation_now=item["pcie_generation"], width_now=item["pcie_width"],
             generation_max=item["pcie_generation_max"], width_max=item["pcie_width_max"],
@@ -178,7 +184,7 @@ def _processes(listed: Sequence[Mapping[str, Any]] | None) -> tuple[GpuProcess, 
 
 def _pair(item: Mapping[str, Any]) -> GpuPair:
     direct, switch = int(item["links"]), int(item["switch_links"])
-    path = "nvlink" if direct else "nvswitch" if switch else _LEVELS.get(item["level"] if item["level"] is not None else -1, "unknown")
+    path = "nvlink" if direct else "nvswitch" if switch else _LEVELS.get(item["level"], "unknown")
     return GpuPair(first=item["first"], second=item["second"], path=path, nvlinks=direct or switch)
 
 

@@ -54,7 +54,7 @@ def read_nvml(nvml: ModuleType) -> dict[str, Any]:
         return {"init_error": int(getattr(error, "value", 0) or 0), "detail": str(error)[:200]}
     asker = _Asker(nvml)
     count = asker.number("nvmlDeviceGetCount")
-    found = {
+    found: dict[str, Any] = {
         "driver": asker.text("nvmlSystemGetDriverVersion"),
         "cuda": asker.number("nvmlSystemGetCudaDriverVersion"),
         "count_error": asker.errors.get("nvmlDeviceGetCount"),
@@ -178,7 +178,10 @@ def _links(asker: _Asker, handle: Any, places: Mapping[int, Any]) -> dict[str, A
 def _processes(asker: _Asker, handle: Any) -> list[dict[str, Any]] | None:
     found: dict[int, dict[str, Any]] = {}
     answered = False
-    for kind, name in (("compute", "nvmlDeviceGetComputeRunningProcesses"), ("graphics", "nvmlDeviceGetGraphicsRunningProcesses")):
+    for kind, name in (
+        ("compute", "nvmlDeviceGetComputeRunningProcesses"),
+        ("graphics", "nvmlDeviceGetGraphicsRunningProcesses"),
+    ):
         listed = asker.ask(name, handle)
         answered = answered or listed is not None
         for item in listed or ():

@@ -28,7 +28,7 @@ def _cards(root: Path, vendor: str) -> Iterator[Path]:
 
 def amd_report(root: Path = _DRM, topology: Path = _KFD) -> tuple[GpuReading, ...]:
     """AMD GPUs with memory of their own, in card order."""
-    found = []
+    found: list[GpuReading] = []
     for folder in _cards(root, _AMD):
         memory, used = read_number(folder / "mem_info_vram_total"), read_number(folder / "mem_info_vram_used")
         if memory is None or memory < _FEWEST_BYTES:
@@ -91,7 +91,7 @@ def _intel_ids() -> dict[str, str]:
 
 def intel_report(root: Path = _DRM) -> tuple[GpuReading, ...]:
     """Intel Arc cards by their PCI id. The driver has no file for the memory: it is the catalogue's (`memory_is_read`)."""
-    found = []
+    found: list[GpuReading] = []
     for folder in _cards(root, _INTEL):
         gpu_id = _intel_ids().get(read_line(folder / "device").removeprefix("0x"))
         if gpu_id is None:
