@@ -25,8 +25,8 @@ _GPU_NAMES = (
     "gpu",
     ">probe_memory",
     ">probe_used",
-    "probe_pcie",
-    "probe_nvlink",
+    ">probe_pcie",
+    ">probe_nvlink",
     ">probe_power",
     ">probe_celsius",
 )
@@ -136,7 +136,7 @@ def _sections(report: HardwareReport, judged: Sequence[Judged], texts: Texts) ->
     if report.notes:
         marks = {Severity.WARNING: ("yellow", "! "), Severity.NOTE: ("", "· ")}
         lines = [(*marks[reason.severity], texts.reason(_worded(reason, texts))) for reason in report.notes]
-        lines.sort(key=lambda line: line[1] != "! ")
+        lines.sort(key=lambda line: line[1] != "! ")  # warnings first
         yield _Section(
             title=texts.label("probe_notes"), lines=tuple((style, mark + text) for style, mark, text in lines)
         )
@@ -193,7 +193,10 @@ def _gpus(report: HardwareReport, texts: Texts) -> _Section:
     if not report.gpus:
         return _Section(title="GPU", lines=(("", texts.label("probe_no_gpu")),))
     rows = tuple(_gpu_cells(gpu, texts) for gpu in report.gpus)
-    lines = [_details(gpu, texts) for gpu in report.gpus]
+    same: dict[str, list[str]] = {}
+    for gpu in report.gpus:
+        same.setdefault(_details(gpu, texts), []).append(str(gpu.index))
+    lines = [f"GPU {', '.join(indices)}: {text}" for text, indices in same.items() if text]
     lines += [
         texts.label(
             "probe_pair",
@@ -205,7 +208,7 @@ def _gpus(report: HardwareReport, texts: Texts) -> _Section:
     ]
     return _Section(
         title="GPU", headings=headings_of(_GPU_NAMES, texts), rows=rows, lead=2,
-        lines=tuple(("", line) for line in lines if line),
+        lines=tuple(("", line) for line in lines),
     )  # fmt: skip
 
 
@@ -265,8 +268,7 @@ def _details(gpu: GpuReading, texts: Texts) -> str:
         texts.label("probe_held", causes=held) if held else None,
         texts.label("probe_programs", programs=listed) if listed else None,
     ]  # fmt: skip
-    text = " · ".join(value for value in values if value)
-    return f"GPU {gpu.index}: {text}" if text else ""
+    return " · ".join(value for value in values if value)
 
 
 def _on(value: bool, texts: Texts) -> str:

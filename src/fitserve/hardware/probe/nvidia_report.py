@@ -8,10 +8,11 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from fitserve.foundation.errors import InputError
-from fitserve.foundation.reasons import Reason, note, warning
+from fitserve.foundation.reasons import Reason, Severity, note, warning
 from fitserve.hardware.identify import identify
 from fitserve.hardware.probe.bounded import Ran, run_bounded
 from fitserve.hardware.probe.plain import plain_text
@@ -103,7 +104,7 @@ def nvidia_found(raw: Mapping[str, Any]) -> NvidiaFound:
     gpus: list[GpuReading] = []
     for item in raw.get("gpus") or ():
         gpus += _readings(item, driver)
-    notes = [item for gpu in gpus for item in _notes(gpu)]
+    notes = _joined([item for gpu in gpus for item in _notes(gpu)])
     if raw.get("count_error"):
         notes.append(warning("nvml_failed", detail=f"nvmlDeviceGetCount: {raw['count_error']}"))
     refused = tuple(sorted({name for item in raw.get("gpus") or () for name in item.get("refused") or ()}))
@@ -116,6 +117,19 @@ def nvidia_found(raw: Mapping[str, Any]) -> NvidiaFound:
         cuda_version=None if not cuda else f"{cuda // 1000}.{cuda % 1000 // 10}",
         notes=tuple(notes),
     )
+
+
+def _joined(notes: Sequence[Reason]) -> list[Reason]:
+    """One note for all GPUs of which the same is to be said; the loudest first."""
+    same: dict[tuple[object, ...], list[Reason]] = {}
+    for item in notes:
+        rest = tuple((key, value) for key, value in item.parameters.items() if key != "gpu")
+        same.setdefault((item.code, rest), []).append(item)
+    found = []
+    for items in same.values():
+        gpus = tuple(str(item.parameters["gpu"]) for item in items)
+        found.append(replace(items[0], parameters=MappingProxyType({**items[0].parameters, "gpu": gpus})))
+    return sorted(found, key=lambda item: item.severity is not Severity.WARNING)
 
 
 def catalogue_id(name: str | None, memory_bytes: int | None) -> str | None:
