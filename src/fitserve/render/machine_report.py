@@ -254,7 +254,8 @@ def _details(gpu: GpuReading, texts: Texts) -> str:
         return ""
     programs: dict[str, int] = {}
     for item in gpu.processes or ():
-        programs[item.name] = programs.get(item.name, 0) + 1
+        name = texts.label("probe_other") if item.name == "other" else item.name
+        programs[name] = programs.get(name, 0) + 1
     listed = ", ".join(name if count == 1 else f"{name} ×{count}" for name, count in programs.items())
     held = tuple(
         texts.label(f"throttle_{name}") for name in dict.fromkeys((*(gpu.throttle or ()), *(gpu.throttle_loaded or ())))

@@ -7,6 +7,7 @@ Imports nothing of this package. The indices are those of NVML, one for each dev
 import contextlib
 import functools
 import importlib
+import itertools
 import json
 import operator
 import sys
@@ -17,8 +18,11 @@ from typing import Any
 
 _COPY_BYTES = 1 << 30
 _LINK_BYTES = 256 << 20
-_SIDE = 8192
+_SIDES = (8192, 4096, 2048)
+_FIRST_SIDE = 1024
+_PASS_S = 0.15
 _WARM_UP = 2
+_WARM_S = 0.1
 _PASSES = 5
 _DTYPES = (
     ("fp32", "float32", 0), ("tf32", "float32", 80), ("fp16", "float16", 53), ("bf16", "bfloat16", 80),
@@ -56,8 +60,7 @@ class TorchGpus:
         """Seconds of the fastest of some passes, after a warm-up."""
         cuda = self.torch.cuda
         with cuda.device(index):
-            for _ in range(_WARM_UP):
-                work()
+            self.warm_up(index, work)
             times = []
             for _ in range(_PASSES):
                 start, end = cuda.Event(enable_timing=True), cuda.Event(enable_timing=True)
@@ -67,6 +70,19 @@ class TorchGpus:
                 end.synchronize()
                 times.append(start.elapsed_time(end) / 1000)
         return float(min(times))
+
+    def warm_up(self, index: int, work: Callable[[], object]) -> None:
+        """Works until the clocks are up: an idle GPU takes a while to raise them."""
+        end = time.perf_counter() + _WARM_S
+        for number in itertools.count(1):
+            work()
+            self.wait(index)
+            if number >= _WARM_UP and time.perf_counter() >= end:
+                return
+
+    def wait(self, index: int) -> None:
+        """Until the device has nothing left to do."""
+        self.torch.cuda.synchronize(index)
 
     def copy(self, index: int, size: int) -> float:
         """Bytes read and written a second by a copy within the device's memory."""
@@ -106,17 +122,16 @@ class TorchGpus:
 
     def peer(self, first: int, second: int, size: int) -> float:
         """Bytes a second from one device to another; by the host's clock, as two devices' events do not compare."""
-        cuda = self.torch.cuda
         source = self.torch.zeros(size, dtype=self.torch.uint8, device=f"cuda:{first}")
         target = self.torch.empty(size, dtype=self.torch.uint8, device=f"cuda:{second}")
 
         def once() -> float:
             for index in (first, second):
-                cuda.synchronize(index)
+                self.wait(index)
             start = time.perf_counter()
             target.copy_(source, non_blocking=True)
             for index in (first, second):
-                cuda.synchronize(index)
+                self.wait(index)
             return time.perf_counter() - start
 
         for _ in range(_WARM_UP):
@@ -142,6 +157,10 @@ class CupyGpus(TorchGpus):
         with self.torch.cuda.Device(index):
             return int(self.torch.cuda.runtime.memGetInfo()[0])
 
+    def wait(self, index: int) -> None:
+        """Until the device has nothing left to do."""
+        self.torch.cuda.Device(index).synchronize()
+
     def dtypes(self, index: int) -> list[tuple[str, str]]:
         """Number types that cupy multiplies in; its FP32 is not TF32 unless the user asks."""
         return [("fp32", "float32"), ("fp16", "float16")]
@@ -150,8 +169,7 @@ class CupyGpus(TorchGpus):
         """Seconds of the fastest of some passes, after a warm-up."""
         cuda = self.torch.cuda
         with cuda.Device(index):
-            for _ in range(_WARM_UP):
-                work()
+            self.warm_up(index, work)
             times = []
             for _ in range(_PASSES):
                 start, end = cuda.Event(), cuda.Event()
@@ -200,11 +218,11 @@ class CupyGpus(TorchGpus):
 
         def once() -> float:
             for index in (first, second):
-                cuda.Device(index).synchronize()
+                self.wait(index)
             start = time.perf_counter()
             cuda.runtime.memcpyPeer(target.data.ptr, second, source.data.ptr, first, size)
             for index in (first, second):
-                cuda.Device(index).synchronize()
+                self.wait(index)
             return time.perf_counter() - start
 
         for _ in range(_WARM_UP):
@@ -227,7 +245,7 @@ def found_library() -> TorchGpus | None:
 
 
 def measures(gpus: TorchGpus, indices: Sequence[int], seconds: float) -> Iterator[dict[str, Any]]:
-    """Rates, the most telling first: memory of all GPUs, then 16 bit products, links, and the other number types."""
+    """Rates, the most telling first: memory of all GPUs, a 16 bit product, links, and the other number types."""
     end = time.monotonic() + seconds
     seen = list(enumerate(indices[: gpus.count()] or range(gpus.count())))
     for what, gpu, peer, dtype, work in _plan(gpus, seen):
@@ -251,9 +269,11 @@ def _plan(gpus: TorchGpus, seen: Sequence[tuple[int, int]]) -> Iterator[_Step]:
         yield "gpu_memory", gpu, None, None, lambda at=at: gpus.copy(at, _fitting(gpus, at, _COPY_BYTES, 2))  # type: ignore[misc]
     later: list[_Step] = []
     for at, gpu in seen:
-        for label, name in gpus.dtypes(at):
+        known = gpus.dtypes(at)
+        first = next((label for label in ("bf16", "fp16") if label in dict(known)), "fp32")
+        for label, name in known:
             step: _Step = ("gpu_matrix", gpu, None, label, _product(gpus, at, label, name))
-            if label in {"fp16", "bf16"}:
+            if label == first:
                 yield step
                 yield "load_state", gpu, None, label, _loaded(gpus, at, gpu, label, name)
             else:
@@ -269,7 +289,15 @@ def _plan(gpus: TorchGpus, seen: Sequence[tuple[int, int]]) -> Iterator[_Step]:
 
 
 def _product(gpus: TorchGpus, at: int, label: str, name: str) -> Callable[[], float]:
-    return lambda: gpus.product(at, label, name, _SIDE if gpus.free_bytes(at) > 4 * _COPY_BYTES else _SIDE // 4)
+    """The largest product whose passes are short, by a small one before: some cards compute a type at a fraction of the rate."""
+
+    def work() -> float:
+        rate = gpus.product(at, label, name, _FIRST_SIDE)
+        room = gpus.free_bytes(at) // 2
+        fitting = [side for side in _SIDES if 2 * side**3 / rate < _PASS_S and 3 * 4 * side**2 < room]
+        return gpus.product(at, label, name, fitting[0]) if fitting else rate
+
+    return work
 
 
 def _loaded(gpus: TorchGpus, at: int, gpu: int, label: str, name: str) -> Callable[[], float]:
