@@ -81,9 +81,7 @@ def _variant(written: str, request: CompareRequest, world: World) -> Variant:
 
 def _fields(written: str, request: CompareRequest) -> dict[str, Any]:
     """The request of a variant: its own words over the flags."""
-    fields: dict[str, Any] = {
-        key: value for key, value in request.model_dump(exclude_defaults=True).items() if key != "variants"
-    }
+    fields = request.given("variants")
     reader = shlex.shlex(written, posix=True)
     reader.whitespace_split, reader.escape, reader.commenters = True, "", ""  # a backslash belongs to a Windows path
     try:

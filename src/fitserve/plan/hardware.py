@@ -100,8 +100,7 @@ def _kinds(request: HardwareChoiceRequest, world: World) -> tuple[tuple[str, ...
 
 def _on(request: HardwareChoiceRequest, gpu: str, count: int) -> PlanRequest:
     """The request on some GPUs."""
-    fields = request.model_dump(exclude={"most_gpus", "gpu", "hardware"}, exclude_defaults=True)
-    return PlanRequest(**fields, gpu=(f"{gpu}:{count}",))
+    return PlanRequest(**request.given("most_gpus", "gpu", "hardware"), gpu=(f"{gpu}:{count}",))
 
 
 def _priced() -> tuple[str, ...]:

@@ -71,6 +71,11 @@ class HardwareRequest(Request):
     offload: Offload = "no"
     set: Texts = ()
 
+    def given(self, *without: str) -> dict[str, Any]:
+        """What was given, to make another request of; a number alone would be read as GiB, so memory has its unit."""
+        fields = self.model_dump(exclude=set(without), exclude_defaults=True)
+        return fields | ({"ram": f"{self.ram} B"} if "ram" in fields else {})
+
 
 class FitRequest(HardwareRequest):
     """Hardware alone: which models of the catalogue run on it."""
