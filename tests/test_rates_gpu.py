@@ -266,7 +266,7 @@ def test_lines_of_the_child_become_rates(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_child_that_hangs_or_dies_keeps_its_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr("fitserve.hardware.probe.rates_gpu._START_S", 1.0)
+    monkeypatch.setattr("fitserve.hardware.probe.rates_gpu.START_S", 1.0)
     line = _print(what="gpu_memory", gpu=0, peer=None, dtype=None, per_s=8e11)
     rates, _, notes = gpu_rates(GPUS, 0.2, _command(tmp_path, [line, "time.sleep(60)"]))
     assert len(rates) == 1 and [note.code for note in notes] == ["gpu_rates_stopped"]

@@ -4,6 +4,7 @@ import json
 import platform
 import re
 import shutil
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,10 +37,19 @@ def ram_report() -> RamReading:
     total = psutil.virtual_memory()
     limit = lowest_limit(memory_limits())
     reading = RamReading(
-        total_bytes=int(total.total), available_bytes=int(total.available), swap_bytes=int(psutil.swap_memory().total),
+        total_bytes=int(total.total), available_bytes=int(total.available), swap_bytes=_swap(),
         limit_bytes=limit if limit is not None and limit < total.total else None, shared_bytes=_shared(),
     )  # fmt: skip
     return with_modules(reading, _modules())
+
+
+def _swap() -> int | None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # psutil warns where a container hides the counters, which are not asked for
+        try:
+            return int(psutil.swap_memory().total)
+        except (OSError, RuntimeError):
+            return None
 
 
 def lowest_limit(files: Sequence[str]) -> int | None:

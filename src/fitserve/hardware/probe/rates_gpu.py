@@ -14,7 +14,7 @@ from fitserve.hardware.probe.plain import plain_text
 from fitserve.hardware.report import GpuReading, Rate
 
 CHILD = (sys.executable, "-m", "fitserve.hardware.probe.gpu_child")
-_START_S = 12.0
+START_S = 8.0
 """Added to the time of measuring: importing torch and opening every GPU."""
 
 
@@ -32,7 +32,7 @@ def gpu_rates(
         return (), {}, (note("gpu_rates_partial"),)
     # the order of NVML, so that an index means the same GPU on both sides
     environment = {**os.environ, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-    ran = run_bounded([*command, f"{seconds:g}", *map(str, indices)], seconds + _START_S, environment)
+    ran = run_bounded([*command, f"{seconds:g}", *map(str, indices)], seconds + START_S, environment)
     if ran is None:
         return (), {}, (note("gpu_rates_missing"),)
     lines = [line for text in ran.out.splitlines() if (line := _line(text)) is not None]
@@ -40,7 +40,7 @@ def gpu_rates(
     if any(line.get("missing") for line in lines):
         notes.append(note("gpu_rates_missing"))
     if ran.code is None or any(line.get("stopped") for line in lines):
-        notes.append(note("gpu_rates_stopped", seconds=round(seconds + _START_S)))
+        notes.append(note("gpu_rates_stopped", seconds=round(seconds + START_S)))
     elif ran.code != 0:
         notes.append(warning("gpu_rates_crashed", exit_code=ran.code))
     failed = tuple(sorted({_failed(line) for line in lines if "error" in line and line.get("what") != "load_state"}))

@@ -15,13 +15,13 @@ from fitserve.hardware.probe.machine import apple_devices
 from fitserve.hardware.probe.nvidia_report import nvidia_report
 from fitserve.hardware.probe.ram import ram_report
 from fitserve.hardware.probe.rates_disk import disk_rate
-from fitserve.hardware.probe.rates_gpu import gpu_rates
+from fitserve.hardware.probe.rates_gpu import START_S, gpu_rates
 from fitserve.hardware.probe.rates_ram import cpu_matrix_rate, ram_rates
 from fitserve.hardware.probe.sysfs_gpus import amd_report, intel_report
 from fitserve.hardware.probe.system import system_report
 from fitserve.hardware.report import EngineFound, GpuReading, HardwareReport, Rate
 
-RAM_S, MATRIX_S, DISK_S, GPU_S = 2.5, 1.0, 4.0, 8.0
+LOOK_S, RAM_S, MATRIX_S, DISK_S, GPU_S = 2.0, 2.0, 1.0, 3.0, 6.0
 _FIRST_CUDA = 12
 _CUDA_SOURCE = Source(
     kind="documentation",
@@ -34,7 +34,7 @@ _LEAST_SHARED = 1 << 30  # PyTorch's and NCCL's buffers of several processes do 
 def take_report(installed: Mapping[str, Mapping[str, str]], host_rates: bool, with_gpu_rates: bool) -> HardwareReport:
     """This machine. `installed`: how each engine's version is asked, by engine id. Faults become notes; nothing is raised.
 
-    Time: about 3 s without rates; host rates add `RAM_S + MATRIX_S + DISK_S`, GPU rates `GPU_S` and the start of torch.
+    Time: about `LOOK_S` without rates; host rates add `RAM_S + MATRIX_S + DISK_S`, GPU rates `GPU_S + START_S` at most.
     """
     start = time.monotonic()
     with ThreadPoolExecutor(max_workers=6) as pool:
@@ -81,7 +81,7 @@ def take_report(installed: Mapping[str, Mapping[str, str]], host_rates: bool, wi
 def seconds_at_most(host_rates: bool, with_gpu_rates: bool) -> int:
     """Seconds that a report takes at most on a healthy machine; a driver that hangs adds its own limit."""
     host = RAM_S + MATRIX_S + DISK_S if host_rates else 0.0
-    return round(3 + host + (GPU_S if with_gpu_rates else 0.0))
+    return round(LOOK_S + host + (GPU_S + START_S if with_gpu_rates else 0.0))
 
 
 def _others(first: int, system: str) -> list[GpuReading]:
