@@ -261,6 +261,34 @@ def test_probe_measures_the_host(cli: Cli, tmp_path: Path, monkeypatch: pytest.M
     assert not list(tmp_path.iterdir())
 
 
+def test_a_machine_with_a_gpu_from_end_to_end(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading, measuring (a device that holds its clocks), verdict, file, and the plan for it."""
+    found = nvidia_found(read_nvml(v100_pair()))
+    rates = (_rate("gpu_memory", 5e11, gpu=0), _rate("gpu_matrix", 100e12, gpu=0, dtype="fp16"))
+    monkeypatch.setattr(taking, "nvidia_report", lambda: found)
+    monkeypatch.setattr(taking, "gpu_rates", lambda gpus, seconds: (rates, {0: ("hardware_thermal",)}, ()))
+    path = str(tmp_path / "machine.json")
+    ran = cli("probe", "--rates", "gpu", "--out", path)
+    assert ran.code == 0 and "56%" in ran.out and "likely heat" in ran.out and "2 NVLinks" in ran.out
+    assert "v100-sxm-32gb" in cli("plan", "Qwen/Qwen3-8B", "--engine", "llama.cpp", "--hardware", path).out
+
+
+def test_an_old_driver_a_mask_and_small_shared_memory_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    system = SystemReading(os="linux", cuda_version="11.4", docker="28.0", docker_answers=False, wsl=2)
+    ram = RamReading(total_bytes=64 * GIB, limit_bytes=GIB, shared_bytes=64 << 20)
+    cpu = CpuReading(threads=8, usable_cpus=1.5)
+    report = report_of(
+        v100_pair(), system=system, ram=ram, cpu=cpu, disk=DiskReading(kind="network", file_system="nfs4")
+    )
+    assert [item.code for item in taking._notes(report)] == [
+        "ram_limited", "cpus_limited", "shared_memory_small", "driver_old", "devices_masked", "wsl", "docker_silent",
+        "toolkit_missing", "disk_is_network",
+    ]  # fmt: skip
+    for language in ("en", "ko"):
+        assert report_form(replace(report, notes=tuple(taking._notes(report))), (), texts(language))["notes"]
+
+
 def test_probe_refuses_what_it_does_not_know(cli: Cli) -> None:
     assert cli("probe", "--rates", "some").code == 2
     assert cli("probe", "--quick", "--out", "report.xyz").code == 2

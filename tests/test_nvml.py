@@ -1,6 +1,7 @@
 """NVIDIA machines from recorded answers: what is read, which notes a fault becomes, and that nothing is ever raised."""
 
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import recorded_nvml
 from fitserve.foundation.units import GIB
 from fitserve.hardware.probe import nvidia
+from fitserve.hardware.probe import nvml as nvml_reader
 from fitserve.hardware.probe.nvidia_report import NvidiaFound, nvidia_found, nvidia_report
 from fitserve.hardware.probe.nvml import read_nvml
 from recorded_nvml import MACHINES, MIB, RecordedNvml, broken, h100_mig, v100_pair, windows_3090_pair
@@ -168,6 +170,19 @@ def test_a_plan_for_this_machine_counts_mig_instances(monkeypatch: pytest.Monkey
         ("NVIDIA H100 80GB HBM3 MIG 3g.40gb", 40320 * MIB),
         ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", 9984 * MIB),
     ]
+
+
+def test_every_function_that_is_asked_exists() -> None:
+    asked = set(re.findall(r"nvml[A-Z]\w+|NVML_\w+", Path(str(nvml_reader.__file__)).read_text(encoding="utf-8")))
+    named = {name for name in asked if not name.startswith(("NVML_ERROR_GPU", "NVML_NVLINK_DEVICE"))}
+    assert len(named) > 30 and not {name for name in named if not hasattr(pynvml, name)}
+
+
+def test_a_slot_with_fewer_lanes_than_the_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    nvml = windows_3090_pair()
+    nvml.gpus[1]["MaxPcieLinkWidth"] = 4
+    (narrow,) = [item for item in _found(nvml).notes if item.code == "pcie_narrow"]
+    assert (narrow.parameters["now"], narrow.parameters["most"]) == (4, 16)
 
 
 def test_no_private_value_leaves_the_reader() -> None:

@@ -115,7 +115,7 @@ def report_markdown(report: HardwareReport, judged: Sequence[Judged], texts: Tex
             lines = [[h.removeprefix(">") for h in section.headings], marks, *section.rows]
             parts.append("\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines))
         if section.lines:
-            parts.append("\n".join(f"- {text}" for _, text in section.lines))
+            parts.append("\n".join(f"- {text.removeprefix('· ')}" for _, text in section.lines))
     return "\n\n".join(parts) + "\n"
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from fitserve.foundation.errors import InputError
 from fitserve.foundation.reasons import Reason, Severity, note, warning
-from fitserve.hardware.identify import identify
+from fitserve.hardware.identify import gpu_rows, identify
 from fitserve.hardware.probe.bounded import Ran, run_bounded
 from fitserve.hardware.probe.plain import plain_text
 from fitserve.hardware.report import GpuPair, GpuProcess, GpuReading, PcieLink
@@ -216,8 +216,9 @@ def _notes(gpu: GpuReading) -> list[Reason]:
     pcie = gpu.pcie
     if gpu.mig:
         found.append(note("gpu_mig", gpu=gpu.index))
-    if pcie is not None and pcie.width_now and pcie.width_max and pcie.width_now < pcie.width_max:
-        found.append(warning("pcie_narrow", gpu=gpu.index, now=pcie.width_now, most=pcie.width_max))
+    most = max((pcie.width_max or 0) if pcie is not None else 0, _lanes(gpu.catalogue_id))
+    if pcie is not None and pcie.width_now and pcie.width_now < most:
+        found.append(warning("pcie_narrow", gpu=gpu.index, now=pcie.width_now, most=most))
     if gpu.nvlinks_down and not gpu.nvlinks_up:
         found.append(note("nvlink_down", gpu=gpu.index, links=gpu.nvlinks_down))
     if gpu.power_limit_w and gpu.power_limit_default_w and gpu.power_limit_w < gpu.power_limit_default_w:
@@ -232,6 +233,13 @@ def _notes(gpu: GpuReading) -> list[Reason]:
     if gpu.driver_model == "wddm":
         found.append(note("gpu_wddm", gpu=gpu.index))
     return found
+
+
+def _lanes(gpu_id: str | None) -> int:
+    """PCIe lanes of the card itself, which a slot may not have; 0 where the catalogue does not say."""
+    row = gpu_rows().get(gpu_id or "")
+    found = [re.fullmatch(r"pcie\d-x(\d+)", item["kind"]) for item in row["interconnects"]] if row else []
+    return max((int(match[1]) for match in found if match), default=0)
 
 
 def _fault(gpu: GpuReading) -> Reason:

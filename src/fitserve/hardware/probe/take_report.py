@@ -72,6 +72,7 @@ def take_report(installed: Mapping[str, Mapping[str, str]], host_rates: bool, wi
         found, held, gpu_notes = gpu_rates(chosen, GPU_S)
         rates += found
         notes += gpu_notes
+        notes += [note("gpu_rates_vendor")] if gpus and not chosen else []
         gpus = tuple(replace(gpu, throttle_loaded=held.get(gpu.index, gpu.throttle_loaded)) for gpu in gpus)
     return replace(
         report, gpus=gpus, rates=tuple(rates), notes=tuple(notes), seconds=round(time.monotonic() - start, 1)
