@@ -101,6 +101,8 @@ FACT_TABLES = [
     ("fitserve.predict.data", "purposes.toml"),
     ("fitserve.predict", "streams.toml"),
     ("fitserve.hardware.catalog", "cpus.toml"),
+    ("fitserve.hardware.catalog", "normal_rates.toml"),
+    ("fitserve.hardware.catalog", "intel_pci_ids.toml"),
 ]
 
 

@@ -36,6 +36,7 @@ _VERBS: dict[str, tuple[str, str | None, str | None]] = {
     "runs": ("runs:run_runs", None, "what"),
     "ps": ("serve:run_ps", None, None),
     "stop": ("serve:run_stop", None, "run"),
+    "probe": ("probe:run_probe", "plan.request:ProbeRequest", None),
     "validate": ("validate:run_validate", None, "files"),
 }
 """Name to the function of a module of this package, the request that makes its flags, and its positional argument; both

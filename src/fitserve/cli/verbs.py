@@ -11,6 +11,7 @@ from fitserve.emit.of_plan import launch_of
 from fitserve.engines.registry import engine
 from fitserve.foundation.errors import WorldError
 from fitserve.foundation.reasons import note
+from fitserve.hardware.report_file import ReportedMachine
 from fitserve.hardware.types import Machine
 from fitserve.models.readers.reference import read_reference
 from fitserve.plan.answer import Answer, estimate, fit, plan
@@ -29,7 +30,16 @@ _FIT_ROWS = 40
 
 def world() -> World:
     """The outside of the command line: files, hub, this machine's drivers."""
-    return World(read_model=_read_model, this_machine=_this_machine, installed_version=_installed_version)
+    return World(
+        read_model=_read_model, this_machine=_this_machine, read_hardware=_read_hardware,
+        installed_version=_installed_version,
+    )  # fmt: skip
+
+
+def _read_hardware(name: str) -> ReportedMachine:
+    from fitserve.cli.hardware_file import read_hardware_file
+
+    return read_hardware_file(name)
 
 
 def _installed_version(engine_id: str) -> str | None:

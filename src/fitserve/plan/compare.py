@@ -14,6 +14,7 @@ from fitserve.predict.prices import DOLLAR, Rate
 from fitserve.search.evaluate import Evaluated
 
 _KEYS = tuple(name for name in PlanRequest.model_fields if name not in {"set"})
+_MACHINES = ("gpu", "hardware")
 _MOST = 8
 
 
@@ -80,9 +81,7 @@ def _variant(written: str, request: CompareRequest, world: World) -> Variant:
 
 def _fields(written: str, request: CompareRequest) -> dict[str, Any]:
     """The request of a variant: its own words over the flags."""
-    fields: dict[str, Any] = {
-        key: value for key, value in request.model_dump(exclude_defaults=True).items() if key != "variants"
-    }
+    fields = request.given("variants")
     reader = shlex.shlex(written, posix=True)
     reader.whitespace_split, reader.escape, reader.commenters = True, "", ""  # a backslash belongs to a Windows path
     try:
@@ -93,6 +92,8 @@ def _fields(written: str, request: CompareRequest) -> dict[str, Any]:
         key, equals, value = word.partition("=")
         name = key.strip().lstrip("-").replace("-", "_")
         if equals and name in _KEYS:
+            if name in _MACHINES:  # a variant on another machine leaves that of the flags
+                fields = {key: given for key, given in fields.items() if key not in _MACHINES}
             fields[name] = tuple(value.split(",")) if name in {"gpu", "engine"} else value
         elif position == 0 and not equals:
             fields["model"] = word

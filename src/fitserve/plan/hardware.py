@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
+from fitserve.foundation.errors import InputError
 from fitserve.foundation.reasons import Reason, note
-from fitserve.hardware.identify import identify
+from fitserve.hardware.identify import gpu_rows, identify
 from fitserve.plan.answer import cost_of
 from fitserve.plan.fields import Count
-from fitserve.plan.machine import parse_gpu
+from fitserve.plan.machine import machine_of, parse_gpu
 from fitserve.plan.request import PlanRequest
 from fitserve.plan.resolve import resolve_plan
 from fitserve.plan.world import World
@@ -57,7 +58,7 @@ class HardwareChoices:
 
 def which_hardware(request: HardwareChoiceRequest, world: World) -> HardwareChoices:
     """The fewest of each kind of GPU that serve everybody at once within the targets. Raises InputError, FactMissing."""
-    gpus = tuple(dict.fromkeys(identify(parse_gpu(text)[0]).device.id for text in request.gpu)) or _priced()
+    gpus, request = _kinds(request, world)
     read = world.read_model(request.model)
     once = replace(world, read_model=lambda _: read)  # one reading for all machines
     _, resolved = resolve_plan(_on(request, gpus[0], 1), once)
@@ -84,10 +85,22 @@ def which_hardware(request: HardwareChoiceRequest, world: World) -> HardwareChoi
     )
 
 
+def _kinds(request: HardwareChoiceRequest, world: World) -> tuple[tuple[str, ...], HardwareChoiceRequest]:
+    """The GPUs to try: those of the request, or of its report file, whose host then counts as well; else all with a price."""
+    if request.hardware is None:
+        named = tuple(dict.fromkeys(identify(parse_gpu(text)[0]).device.id for text in request.gpu))
+        return named or _priced(), request
+    machine, _ = machine_of(request, world)
+    known = tuple(dict.fromkeys(item.id for item in machine.devices if item.id in gpu_rows()))
+    if not known:
+        raise InputError.of("hardware_file_without_gpu", given=request.hardware)
+    host = {"ram": machine.host.ram_bytes, "os": machine.host.os, "hardware": None}
+    return known, request.model_copy(update=host)
+
+
 def _on(request: HardwareChoiceRequest, gpu: str, count: int) -> PlanRequest:
     """The request on some GPUs."""
-    fields = request.model_dump(exclude={"most_gpus", "gpu"}, exclude_defaults=True)
-    return PlanRequest(**fields, gpu=(f"{gpu}:{count}",))
+    return PlanRequest(**request.given("most_gpus", "gpu", "hardware"), gpu=(f"{gpu}:{count}",))
 
 
 def _priced() -> tuple[str, ...]:

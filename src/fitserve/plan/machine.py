@@ -1,4 +1,4 @@
-"""From `--gpu`, `--ram` and `--os` to a Machine."""
+"""From `--gpu` or `--hardware`, `--ram` and `--os` to a Machine."""
 
 import re
 from dataclasses import replace
@@ -27,6 +27,8 @@ def parse_gpu(text: str) -> tuple[str, int]:
 
 def machine_of(request: HardwareRequest, world: World) -> tuple[Machine, tuple[Reason, ...]]:
     """The machine of a request, and what was assumed about it."""
+    if request.hardware is not None:
+        return _reported(request, world)
     if not request.gpu:
         return _this_machine(request, world)
     if any(text.strip().lower() in _NO_GPU for text in request.gpu):
@@ -68,16 +70,37 @@ def _once(notes: list[Reason]) -> list[Reason]:
     return [item for index, item in enumerate(notes) if item not in notes[:index]]
 
 
-def _this_machine(request: HardwareRequest, world: World) -> tuple[Machine, tuple[Reason, ...]]:
-    found = world.this_machine()
+def _reported(request: HardwareRequest, world: World) -> tuple[Machine, tuple[Reason, ...]]:
+    """The machine of a report file; `--ram` and `--os` change it."""
+    if request.gpu:
+        raise InputError.of("gpu_with_hardware", given=", ".join(request.gpu))
+    if world.read_hardware is None or request.hardware is None:
+        raise InputError.of("hardware_file_other", given=str(request.hardware))
+    found = world.read_hardware(request.hardware)
+    machine = _with_wishes(found.machine, request)
+    memory = machine.host.ram_bytes or 0
+    seen = note("reported_machine", gpus=_gpus(machine), ram_bytes=memory)
+    without = note("reported_machine_without_gpu", ram_bytes=memory)
+    return machine, (*found.notes, seen if machine.devices else without)
+
+
+def _with_wishes(found: Machine, request: HardwareRequest) -> Machine:
+    """A machine that was looked at, with what `--ram` and `--os` say."""
     host = Host(
         os=request.os or found.host.os, ram_bytes=request.ram or found.host.ram_bytes, cpu_name=found.host.cpu_name
     )
-    gpus = ", ".join(f"{count} x {gpu}" for gpu, count in found.counts)
-    memory = host.ram_bytes or 0
+    return Machine(devices=tuple(_with_ram(d, request.ram) for d in found.devices), host=host)
+
+
+def _gpus(machine: Machine) -> str:
+    return ", ".join(f"{count} x {gpu}" for gpu, count in machine.counts)
+
+
+def _this_machine(request: HardwareRequest, world: World) -> tuple[Machine, tuple[Reason, ...]]:
+    machine = _with_wishes(world.this_machine(), request)
+    memory = machine.host.ram_bytes or 0
     without = note("this_machine_without_gpu", ram_bytes=memory)
-    seen = note("this_machine", gpus=gpus, ram_bytes=memory) if gpus else without
-    return Machine(devices=tuple(_with_ram(d, request.ram) for d in found.devices), host=host), (seen,)
+    return machine, (note("this_machine", gpus=_gpus(machine), ram_bytes=memory) if machine.devices else without,)
 
 
 def _cpu_only(request: HardwareRequest, world: World) -> tuple[Machine, tuple[Reason, ...]]:

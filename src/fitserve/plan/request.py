@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fitserve.foundation.errors import InputError, Problem
 from fitserve.plan.fields import Address, Bytes, Count, Offload, Positive, Seconds, Text, Texts, Tokens, Variable
@@ -47,9 +47,10 @@ def _problem(error: Any) -> Problem:
 
 
 class HardwareRequest(Request):
-    """The machine and the work; without `gpu` it is the machine that this runs on."""
+    """The machine and the work; without `gpu` and `hardware` (the file of a report) it is the machine that this runs on."""
 
     gpu: Texts = ()
+    hardware: Text | None = Field(default=None, description="hardware_file")
     ram: Bytes | None = None
     os: System | None = None
     engine: Texts = ()
@@ -69,6 +70,11 @@ class HardwareRequest(Request):
     use: Use = "chat"
     offload: Offload = "no"
     set: Texts = ()
+
+    def given(self, *without: str) -> dict[str, Any]:
+        """What was given, to make another request of; a number alone would be read as GiB, so memory has its unit."""
+        fields = self.model_dump(exclude=set(without), exclude_defaults=True)
+        return fields | ({"ram": f"{self.ram} B"} if "ram" in fields else {})
 
 
 class FitRequest(HardwareRequest):
@@ -90,6 +96,13 @@ class PlanRequest(HardwareRequest):
 
 class EstimateRequest(PlanRequest):
     """One fully fixed deployment; what is not given takes a stated default."""
+
+
+class ProbeRequest(Request):
+    """A look at this machine: which rates are measured."""
+
+    rates: Literal["all", "host", "gpu", "none"] = "all"
+    quick: bool = False
 
 
 class ClientsRequest(Request):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fitserve.foundation.reasons import Reason
+from fitserve.hardware.report_file import ReportedMachine
 from fitserve.hardware.types import Machine
 from fitserve.models.types import LanguageModel
 
@@ -27,5 +28,7 @@ class World:
 
     read_model: Callable[[str], ModelRead]
     this_machine: Callable[[], Machine]
+    read_hardware: Callable[[str], ReportedMachine] | None = None
+    """The machine of a report file; None where no file may be read."""
     installed_version: Callable[[str], str | None] | None = None
     """Version of an engine that is installed on this machine, by the engine's id; None when it is not."""

@@ -27,6 +27,7 @@ class Texts:
         self._unread = [
             "fitserve.check",
             "fitserve.launch",
+            "fitserve.hardware",
             "fitserve.predict.data",
             *(entry.package for entry in ENTRIES),
         ]

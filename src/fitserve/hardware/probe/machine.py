@@ -3,18 +3,19 @@
 import platform
 import subprocess
 from dataclasses import replace
-from pathlib import Path
 
 import psutil
 
 from fitserve.foundation.errors import InputError
 from fitserve.hardware.identify import identify
 from fitserve.hardware.probe.amd import amd_devices
+from fitserve.hardware.probe.cgroups import memory_limits
+from fitserve.hardware.probe.cpu import cpu_name
 from fitserve.hardware.probe.nvidia import nvidia_devices
+from fitserve.hardware.probe.ram import lowest_limit
 from fitserve.hardware.types import Accelerator, Host, Machine
 
 _SYSTEMS = {"Linux": "linux", "Windows": "windows", "Darwin": "macos"}
-_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def this_machine() -> Machine:
@@ -22,20 +23,14 @@ def this_machine() -> Machine:
     system = _SYSTEMS.get(platform.system(), "linux")
     memory = ram_bytes()
     devices = apple_devices() if system == "macos" else (*nvidia_devices(memory), *amd_devices())
-    return Machine(devices=devices, host=Host(os=system, ram_bytes=memory, cpu_name=platform.processor() or None))
+    return Machine(devices=devices, host=Host(os=system, ram_bytes=memory, cpu_name=cpu_name()))
 
 
-def ram_bytes(limits: tuple[str, ...] = _LIMITS) -> int:
-    """Memory of the machine, or of the container when that is less."""
+def ram_bytes(limits: tuple[str, ...] | None = None) -> int:
+    """Memory of the machine, or of the container when that is less; `limits`: the files that may hold its limit."""
     total = int(psutil.virtual_memory().total)
-    for path in limits:
-        try:
-            text = Path(path).read_text(encoding="ascii").strip()
-        except OSError:
-            continue
-        if text.isdigit():
-            total = min(total, int(text))
-    return total
+    limit = lowest_limit(memory_limits() if limits is None else limits)
+    return total if limit is None else min(total, limit)
 
 
 def apple_devices() -> tuple[Accelerator, ...]:
