@@ -50,7 +50,7 @@ def _installed_version(engine_id: str) -> str | None:
 
 
 def _this_machine() -> Machine:
-    from fitserve.hardware.probe.machine import this_machine  # drivers are looked at only when nobody names a machine
+    from fitserve.cli.this_machine import this_machine  # drivers are looked at only when nobody names a machine
 
     return this_machine()
 
