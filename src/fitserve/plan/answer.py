@@ -18,7 +18,7 @@ from fitserve.predict.cost import PlanCost, plan_cost
 from fitserve.predict.model_quality import known_purposes, place
 from fitserve.predict.prices import DOLLAR, Rate
 from fitserve.predict.quality_reasons import quality_reasons
-from fitserve.predict.types import Speed
+from fitserve.predict.types import Load, Speed
 from fitserve.search.alternatives import best_of_model, is_chat
 from fitserve.search.enumerate import candidates, deployments, with_least_offload
 from fitserve.search.evaluate import Evaluated, Evaluator, quality_class
@@ -27,7 +27,7 @@ from fitserve.search.fixes import nearest_fixes
 from fitserve.search.front import pareto_front
 from fitserve.search.speeds import load_of, with_speed, with_speeds_of_fixes
 from fitserve.search.users import load_curve, users_within
-from fitserve.workload.types import Workload
+from fitserve.workload.types import NO_TARGETS, Targets, Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +44,24 @@ class Answer:
     """Plans beyond the limit of the request."""
     load_curve: tuple[tuple[int, Speed], ...] = ()
     """Of an estimate: what users get as they become more."""
+    load: Load | None = None
+    """The requests that the speeds are for."""
+    targets: Targets = NO_TARGETS
 
     @property
     def use(self) -> str:
         """The purpose that was asked for."""
         return str(getattr(self.request, "use", "chat"))
+
+    @property
+    def timed_rejected(self) -> tuple[Evaluated, ...]:
+        """Rejected candidates whose fixes say how fast they would be: only some forms of an answer show that."""
+        load = self.load
+        return (
+            self.rejected
+            if load is None
+            else tuple(with_speeds_of_fixes(item, load, self.targets) for item in self.rejected)
+        )
 
     @property
     def is_yes(self) -> bool:
@@ -73,7 +86,9 @@ def plan(request: PlanRequest, world: World) -> Answer:
         )
         for item, is_on_front in zip(found.plans, pareto_front(found.plans), strict=True)
     )
-    return Answer(request=request, plans=plans, rejected=found.rejected, notes=notes, rate=resolved.rate)
+    return Answer(
+        request=request, plans=plans, rejected=found.rejected, notes=notes, rate=resolved.rate, load=load, targets=targets
+    )  # fmt: skip
 
 
 def _load_note(workload: Workload, model: LanguageModel | None = None) -> Reason:
@@ -141,8 +156,10 @@ def estimate(request: EstimateRequest, world: World) -> Answer:
             )
         )
         judged = replace(judged, fixes=nearest_fixes(judged, siblings, evaluate))
-        judged = with_speeds_of_fixes(judged, load_of(resolved.workload), resolved.wishes.targets)
-        return Answer(request=request, rejected=(judged,), notes=(*resolved.notes, *notes), rate=resolved.rate)
+        return Answer(
+            request=request, rejected=(judged,), notes=(*resolved.notes, *notes), rate=resolved.rate,
+            load=load_of(resolved.workload), targets=resolved.wishes.targets,
+        )  # fmt: skip
     load = load_of(resolved.workload)
     judged = with_speed(judged, load, resolved.wishes.targets)
     users = users_within(judged, load, resolved.wishes.targets)

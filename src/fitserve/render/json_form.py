@@ -207,7 +207,7 @@ def answer_form(answer: Answer, texts: Texts) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "request": answer.request.model_dump(mode="json"),
         "plans": _plan_forms(answer.plans, answer, texts),
-        "rejected": [*_unreadable(answer, texts), *_plan_forms(answer.rejected, answer, texts)],
+        "rejected": [*_unreadable(answer, texts), *_plan_forms(answer.timed_rejected, answer, texts)],
         "notes": [reason_form(reason, texts) for reason in answer.notes],
     }
 
@@ -218,7 +218,7 @@ def _plan_forms(items: Iterable[Evaluated], answer: Answer, texts: Texts) -> lis
 
 def estimate_form(answer: Answer, texts: Texts) -> dict[str, Any]:
     """The answer of `estimate`."""
-    plans = [*_unreadable(answer, texts), *_plan_forms((*answer.plans, *answer.rejected), answer, texts)]
+    plans = [*_unreadable(answer, texts), *_plan_forms((*answer.plans, *answer.timed_rejected), answer, texts)]
     return {
         "schema_version": SCHEMA_VERSION,
         "request": answer.request.model_dump(mode="json"),
