@@ -133,8 +133,11 @@ def _missing(missing: FactMissing) -> Reason:
     return unknown("fact_missing", fact=missing.fact, where=missing.where)
 
 
-def estimate(request: EstimateRequest, world: World) -> Answer:
-    """One fully fixed deployment, judged; what was not given takes the first choice of the engine, and a note says so."""
+def estimate(request: EstimateRequest, world: World, *, simulates: bool = True) -> Answer:
+    """One fully fixed deployment, judged; what was not given takes the first choice of the engine, and a note says so.
+
+    `simulates`: with the percentiles of its workload, which take longer than all the rest.
+    """
     try:
         read, resolved = resolve_plan(request, world)
     except FactMissing as missing:
@@ -162,6 +165,10 @@ def estimate(request: EstimateRequest, world: World) -> Answer:
         )  # fmt: skip
     load = load_of(resolved.workload)
     judged = with_speed(judged, load, resolved.wishes.targets)
+    if simulates:
+        from fitserve.search.serve import with_served  # other verbs do not simulate
+
+        judged = with_served(judged, load, resolved.workload, resolved.wishes.targets)
     users = users_within(judged, load, resolved.wishes.targets)
     judged = replace(_with_quality(judged, request.use), users_within_targets=users)
     notes.append(_load_note(resolved.workload, read.model))

@@ -185,7 +185,7 @@ def plan_form(item: Evaluated, texts: Texts, rate: Rate = DOLLAR, use: str = "ch
         "reasons": [reason_form(reason, texts) for reason in item.reasons],
         "fixes": [fix_form(fix, texts) for fix in item.fixes],
         "memory": None if budget is None else memory_form(budget),
-        "speed": speed_form(item.speed),
+        "speed": _speed_of(item),
         "users_within_targets": item.users_within_targets,
         "is_on_front": item.is_on_front,
         "quality": quality_form(item, use),
@@ -199,6 +199,15 @@ def plan_form(item: Evaluated, texts: Texts, rate: Rate = DOLLAR, use: str = "ch
             for name, part in engine(deployment.engine).status.items()
         },
     }
+
+
+def _speed_of(item: Evaluated) -> dict[str, Any] | None:
+    form = speed_form(item.speed)
+    if form is None or item.served is None:
+        return form
+    from fitserve.render.served import served_form  # only an estimate simulates
+
+    return form | {"percentiles": served_form(item.served)}
 
 
 def answer_form(answer: Answer, texts: Texts) -> dict[str, Any]:

@@ -55,6 +55,10 @@ def estimate_view(answer: Answer, texts: Texts) -> RenderableType:
     style = "bold green" if item.fits else "bold red"
     parts: list[RenderableType] = [_title(answer), Text(texts.text("verdict", str(item.verdict)), style=style)]
     parts += _details(item, texts, "budget_alone", answer.rate)
+    if item.served is not None:
+        from fitserve.render.served import served_view  # only an estimate simulates
+
+        parts += served_view(item.served, texts)
     if answer.load_curve:
         parts += [Text(texts.label("load_curve"), style="bold"), load_rows(answer.load_curve, texts)]
     if item.fixes:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from fitserve.engines.contract import Deployment, MemoryBudget
 from fitserve.engines.registry import engine
@@ -13,6 +14,9 @@ from fitserve.hardware.types import Machine
 from fitserve.models.formats import WeightFormat, gguf_base_type
 from fitserve.models.types import LanguageModel
 from fitserve.predict.types import Speed
+
+if TYPE_CHECKING:
+    from fitserve.predict.serving import Served
 
 _ORDER = {Severity.BLOCKER: 0, Severity.WARNING: 1, Severity.NOTE: 2}
 
@@ -30,6 +34,8 @@ class Evaluated:
     speed: Speed | None = None
     misses_target: bool = False
     """Whether its likely speed is below what was asked for, or unknown where something was."""
+    served: "Served | None" = None
+    """Its workload, simulated; only where that was asked for."""
     users_within_targets: int | None = None
     is_on_front: bool | None = None
     """Whether no other plan of the answer beats it in speed, quality and number of GPUs; None where nothing was compared."""
