@@ -35,15 +35,15 @@ def served_form(served: Served | None) -> dict[str, Any] | None:
         "goodput": goodput,
         "requests_per_s": served.requests_per_s,
         "simulated": {
-            "requests": served.request_count, "mean_batch": served.mean_batch, "preemptions": served.preemptions,
+            "requests": served.request_count, "lengths_vary": served.is_varied, "mean_batch": served.mean_batch, "preemptions": served.preemptions,
             "kv_peak_share": served.kv_peak_share, "mean_s": dict(served.simulated_s),
         },
     }  # fmt: skip
 
 
-def served_view(served: Served, texts: Texts) -> list[RenderableType]:
+def served_view(served: Served, use: str, texts: Texts) -> list[RenderableType]:
     """A row a time, a column a percentile; below, who keeps the targets and what the figures rest on."""
-    names = ("time", *(f">{name}" for name in PERCENTILES))
+    headings = (*headings_of(("time", ">mean"), texts), *(f">{name}" for name in PERCENTILES[1:]))
     rows = tuple(
         (texts.label(label), *(seconds_text(served.times_s[name][column].likely) for column in PERCENTILES))
         for name, label in _ROWS
@@ -51,7 +51,7 @@ def served_view(served: Served, texts: Texts) -> list[RenderableType]:
     )
     parts: list[RenderableType] = [
         Text(texts.label("percentiles"), style="bold"),
-        Rows(headings_of(names, texts), rows),
+        Rows(headings, rows),
     ]
     if served.goodput_per_s is not None and served.good_share is not None:
         text = texts.label(
@@ -59,7 +59,8 @@ def served_view(served: Served, texts: Texts) -> list[RenderableType]:
         )  # fmt: skip
         parts.append(indented(text, indent=2))
     about = texts.label(
-        "simulated", requests=served.request_count, batch=_rate(served.mean_batch), preemptions=served.preemptions or None
+        "simulated", requests=served.request_count, batch=_rate(served.mean_batch), preemptions=served.preemptions or None,
+        varied=use if served.is_varied else None,
     )  # fmt: skip
     return [*parts, indented(about, style="dim", indent=2), Text("")]
 

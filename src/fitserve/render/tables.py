@@ -58,7 +58,7 @@ def estimate_view(answer: Answer, texts: Texts) -> RenderableType:
     if item.served is not None:
         from fitserve.render.served import served_view  # only an estimate simulates
 
-        parts += served_view(item.served, texts)
+        parts += served_view(item.served, answer.use, texts)
     if answer.load_curve:
         parts += [Text(texts.label("load_curve"), style="bold"), load_rows(answer.load_curve, texts)]
     if item.fixes:
