@@ -176,6 +176,7 @@ def _workload(request: HardwareRequest, model: LanguageModel | None) -> tuple[Wo
     work = Workload(
         context_tokens=context, concurrent_requests=request.concurrency or usual.concurrent_requests,
         prompt_tokens=request.prompt_tokens, output_tokens=request.output_tokens, rate_per_s=request.rate, use=request.use,
+        draft_acceptance=request.acceptance,
     )  # fmt: skip
     return work, notes
 

@@ -154,7 +154,8 @@ def served(
     return Served(
         times_s={name: _levelled(shape, levels[name], _band(speed, name)) for name, shape in found.items()},
         good_share=good, goodput_per_s=None if good is None else good * rate, requests_per_s=rate,
-        request_count=traffic.request_count, is_varied=bool(spread.prompt_sigma or spread.output_sigma), mean_batch=figures.mean_batch * deployment.dp,
+        request_count=traffic.request_count, is_varied=bool(spread.prompt_sigma or spread.output_sigma),
+        mean_batch=figures.mean_batch * deployment.dp,
         preemptions=figures.preemptions * deployment.dp, kv_peak_share=figures.kv_peak_share,
         simulated_s={name: shape.mean for name, shape in found.items()},
     )  # fmt: skip

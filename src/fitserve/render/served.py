@@ -35,7 +35,8 @@ def served_form(served: Served | None) -> dict[str, Any] | None:
         "goodput": goodput,
         "requests_per_s": served.requests_per_s,
         "simulated": {
-            "requests": served.request_count, "lengths_vary": served.is_varied, "mean_batch": served.mean_batch, "preemptions": served.preemptions,
+            "requests": served.request_count, "lengths_vary": served.is_varied, "mean_batch": served.mean_batch,
+            "preemptions": served.preemptions,
             "kv_peak_share": served.kv_peak_share, "mean_s": dict(served.simulated_s),
         },
     }  # fmt: skip

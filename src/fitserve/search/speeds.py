@@ -27,6 +27,7 @@ def load_of(workload: Workload, context_tokens: int | None = None) -> Load:
     return Load(
         prompt_tokens=prompt, output_tokens=output, rate_per_s=workload.rate_per_s,
         concurrent_requests=None if workload.rate_per_s is not None else workload.concurrent_requests,
+        draft_acceptance=workload.draft_acceptance,
     )  # fmt: skip
 
 
