@@ -12,7 +12,7 @@ from fitserve.plan.machine import parse_gpu
 from fitserve.plan.request import PlanRequest
 from fitserve.plan.resolve import resolve_plan
 from fitserve.plan.world import World
-from fitserve.predict.prices import DOLLAR, Rate, list_prices, packaged_prices
+from fitserve.predict.prices import DOLLAR, Rate, list_prices, priced_gpus
 from fitserve.search.carry import best_that_carries
 from fitserve.search.evaluate import Evaluated, Evaluator
 from fitserve.search.speeds import load_of
@@ -57,7 +57,7 @@ class HardwareChoices:
 
 def which_hardware(request: HardwareChoiceRequest, world: World) -> HardwareChoices:
     """The fewest of each kind of GPU that serve everybody at once within the targets. Raises InputError, FactMissing."""
-    gpus = tuple(dict.fromkeys(identify(parse_gpu(text)[0]).device.id for text in request.gpu)) or _priced()
+    gpus = tuple(dict.fromkeys(identify(parse_gpu(text)[0]).device.id for text in request.gpu)) or priced_gpus()
     read = world.read_model(request.model)
     once = replace(world, read_model=lambda _: read)  # one reading for all machines
     _, resolved = resolve_plan(_on(request, gpus[0], 1), once)
@@ -88,11 +88,6 @@ def _on(request: HardwareChoiceRequest, gpu: str, count: int) -> PlanRequest:
     """The request on some GPUs."""
     fields = request.model_dump(exclude={"most_gpus", "gpu"}, exclude_defaults=True)
     return PlanRequest(**fields, gpu=(f"{gpu}:{count}",))
-
-
-def _priced() -> tuple[str, ...]:
-    """GPUs that have a price: what one can buy or rent today."""
-    return tuple(sorted({*packaged_prices().gpus, *list_prices()}))
 
 
 def _carrying(gpu: str, request: HardwareChoiceRequest, world: World) -> Iterator[Choice]:

@@ -99,6 +99,7 @@ class PlanRequest(HardwareRequest):
     pp: Count | None = None
     ep: Count | None = None
     dp: Count | None = None
+    max_num_seqs: Count | None = None
 
 
 class EstimateRequest(PlanRequest):

@@ -71,6 +71,7 @@ def resolve_plan(request: PlanRequest, world: World) -> tuple[ModelRead, Resolve
         pp=request.pp,
         ep=request.ep,
         dp=request.dp,
+        max_num_seqs=request.max_num_seqs,
     )
     return read, replace(rest, wishes=wishes, notes=(*read.notes, *rest.notes))
 

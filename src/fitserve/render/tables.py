@@ -40,6 +40,10 @@ def plan_view(answer: Answer, texts: Texts) -> RenderableType:
             _plans(shown, answer.rate, texts),
             *_details(shown[0], texts, "budget", answer.rate),
         ]
+        if shown[0].variants:
+            from fitserve.render.variants import variants_view  # most plans have none
+
+            parts += variants_view(shown[0], texts)
     else:
         parts.append(Text(texts.label("nothing_fits"), style="bold red"))
     if answer.rejected:
@@ -61,6 +65,10 @@ def estimate_view(answer: Answer, texts: Texts) -> RenderableType:
         parts += served_view(item.served, answer.use, texts)
     if answer.load_curve:
         parts += [Text(texts.label("load_curve"), style="bold"), load_rows(answer.load_curve, texts)]
+    if answer.outlook:
+        from fitserve.render.variants import outlook_view  # estimates alone look further
+
+        parts += outlook_view(answer, texts)
     if item.fixes:
         parts.append(Text(texts.label("fixes"), style="bold"))
         parts += [indented(f"→ {fix_text(fix, texts)}") for fix in item.fixes]

@@ -31,6 +31,8 @@ class Evaluated:
     budget: MemoryBudget | None
     needs_quantizing: bool = False
     fixes: tuple["Fix", ...] = ()
+    variants: tuple["Fix", ...] = ()
+    """Other settings of the same plan that win on some axis."""
     speed: Speed | None = None
     misses_target: bool = False
     """Whether its likely speed is below what was asked for, or unknown where something was."""
@@ -76,6 +78,8 @@ class Fix:
     change: Mapping[str, str | int]
     result: Evaluated
     instead_of: str | int | None = None
+    wins: tuple[str, ...] = ()
+    """Of a variant of a plan: where it is better (search/variants.py)."""
 
 
 def evaluate(deployment: Deployment, needs_quantizing: bool = False) -> Evaluated:
