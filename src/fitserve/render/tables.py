@@ -26,6 +26,7 @@ from fitserve.search.evaluate import Evaluated, quality_class, quality_classes
 
 _REJECTED_SHOWN = 12
 _FIXES_SHOWN = 4
+_FEWEST_ON_FRONT = 2
 
 
 def plan_view(answer: Answer, texts: Texts) -> RenderableType:
@@ -38,6 +39,7 @@ def plan_view(answer: Answer, texts: Texts) -> RenderableType:
         parts += [
             Text(texts.label("plans"), style="bold green"),
             _plans(shown, answer.rate, texts),
+            *_front(shown, texts),
             *_details(shown[0], texts, "budget", answer.rate),
         ]
         if shown[0].variants:
@@ -64,7 +66,10 @@ def estimate_view(answer: Answer, texts: Texts) -> RenderableType:
 
         parts += served_view(item.served, answer.use, texts)
     if answer.load_curve:
+        from fitserve.render.pictures import load_picture  # a plain list of plans draws nothing
+
         parts += [Text(texts.label("load_curve"), style="bold"), load_rows(answer.load_curve, texts)]
+        parts += load_picture(answer.load_curve, texts)
     if answer.outlook:
         from fitserve.render.variants import outlook_view  # estimates alone look further
 
@@ -136,6 +141,15 @@ def _one_per_format(plans: tuple[Evaluated, ...]) -> list[Evaluated]:
     for item in plans:
         seen.setdefault((item.deployment.engine, item.deployment.weight_format.name), item)
     return list(seen.values())
+
+
+def _front(shown: list[Evaluated], texts: Texts) -> list[RenderableType]:
+    """The picture of plans that are weighed against each other."""
+    if sum(bool(item.is_on_front) for item in shown) < _FEWEST_ON_FRONT:
+        return []
+    from fitserve.render.pictures import front_picture
+
+    return front_picture(shown, texts)
 
 
 def _plans(plans: list[Evaluated], rate: Rate, texts: Texts) -> Rows:

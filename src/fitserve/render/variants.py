@@ -72,7 +72,7 @@ def outlook_view(answer: Answer, texts: Texts) -> list[RenderableType]:
         return []
     now = answer.plans[0]
     devices = now.deployment.machine.devices
-    names = ("machine", "split", ">per_user", ">all_users", ">first_token", ">longest", ">at_once", ">rent_hour")
+    names = ("machine", "split", ">per_user", ">all_users", ">first_token", ">at_once", ">rent_hour")
     rows = [(f"{len(devices)} x {devices[0].id} ({texts.label('now')})", *_cells(now, answer))]
     rows += [(f"{step.count} x {step.gpu}", *_cells(step.item, answer)) for step in answer.outlook]
     return [Text(texts.label("outlook"), style="bold"), Rows(headings_of(names, texts), tuple(rows))]
@@ -86,7 +86,6 @@ def _cells(item: Evaluated, answer: Answer) -> tuple[str, ...]:
         per_user,
         _NONE if item.speed is None else rate_text(item.speed.output_tok_per_s.likely),
         first,
-        _NONE if budget is None else count_text(budget.kv.max_context_tokens),
         _NONE if budget is None else count_text(int(budget.kv.max_concurrency)),
         _NONE if rent is None else price_text(rent, "USD"),
     )
