@@ -28,7 +28,7 @@ def plain_values(argv: Sequence[str], request: type[Request] | None, positional:
     rest = list(reversed(argv))
     while rest:
         word = rest.pop()
-        if word == "--json":
+        if word == "--json" and "json" not in values:
             values["json"] = True
             continue
         if not word.startswith("-"):

@@ -36,7 +36,7 @@ def load_picture(curve: Sequence[tuple[int, Speed]], texts: Texts) -> list[Rende
 
 
 def front_picture(plans: Sequence[Evaluated], texts: Texts) -> list[RenderableType]:
-    """Plans by their rank between the speed of one user and the share of a score that their format loses; those on the Pareto front stand out.
+    """Plans by their rank, between the speed of one user and what their format loses; the Pareto front stands out.
 
     Nothing where fewer than two plans are on the front: then nothing is weighed.
     """

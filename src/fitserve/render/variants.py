@@ -75,7 +75,7 @@ def outlook_view(answer: Answer, texts: Texts) -> list[RenderableType]:
     names = ("machine", "split", ">per_user", ">all_users", ">first_token", ">at_once", ">rent_hour")
     rows = [(f"{len(devices)} x {devices[0].id} ({texts.label('now')})", *_cells(now, answer))]
     rows += [(f"{step.count} x {step.gpu}", *_cells(step.item, answer)) for step in answer.outlook]
-    return [Text(texts.label("outlook"), style="bold"), Rows(headings_of(names, texts), tuple(rows))]
+    return [Text(texts.label("outlook"), style="bold"), Rows(headings_of(names, texts), tuple(rows), lead=2)]
 
 
 def _cells(item: Evaluated, answer: Answer) -> tuple[str, ...]:
