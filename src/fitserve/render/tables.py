@@ -27,6 +27,8 @@ from fitserve.search.evaluate import Evaluated, quality_class, quality_classes
 _REJECTED_SHOWN = 12
 _FIXES_SHOWN = 4
 _FEWEST_ON_FRONT = 2
+_BAR, _BAR_COLUMNS = "⣿", 32
+"""Braille is one column wide in every terminal; the blocks are two in some."""
 
 
 def plan_view(answer: Answer, texts: Texts) -> RenderableType:
@@ -251,10 +253,11 @@ def _budget(budget: MemoryBudget, texts: Texts) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 2))
     table.add_column(overflow="fold")
     table.add_column(justify="right", no_wrap=True)
+    table.add_column(no_wrap=True, overflow="crop")
     for title, devices in _alike(budget.devices, texts):
         device = devices[0]
         table.add_row(Text(title, style="bold"), "")
-        _items(table, device.items, texts)
+        _items(table, device.items, texts, device.accelerator.memory_bytes)
         table.add_row(
             texts.label("usable", capacity_bytes=device.accelerator.memory_bytes), bytes_text(device.usable_bytes)
         )
@@ -277,10 +280,14 @@ def _cache(item: Evaluated, budget: MemoryBudget, texts: Texts) -> str:
     return f"{texts.label('kv')} ({kv.format}): {per_token}"
 
 
-def _items(table: Table, items: Iterable[MemoryItem], texts: Texts) -> None:
+def _items(table: Table, items: Iterable[MemoryItem], texts: Texts, whole_bytes: int = 0) -> None:
+    """A row an item; of a device's memory, `whole_bytes`, with the share that it takes as a bar."""
     for item in items:
         rest = f" ({texts.label('rest')})" if item.is_rest else ""
-        table.add_row(f"  {texts.text('memory', item.code)}{rest}", bytes_text(item.likely_bytes))
+        bar = _BAR * round(_BAR_COLUMNS * item.likely_bytes / whole_bytes) if whole_bytes else ""
+        table.add_row(
+            f"  {texts.text('memory', item.code)}{rest}", bytes_text(item.likely_bytes), Text(bar, style="dim")
+        )
 
 
 def _alike(devices: tuple[DeviceBudget, ...], texts: Texts) -> list[tuple[str, list[DeviceBudget]]]:
