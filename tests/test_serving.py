@@ -69,11 +69,14 @@ def test_percentiles_are_ordered_and_means_are_the_predicted_ones(
             assert 0 <= value.low <= value.likely <= value.high
         p50, p90, p99 = (values[name].likely for name in PERCENTILES[1:])
         assert p50 <= p90 <= p99
-    assert found.times_s["ttft"]["mean"].likely == pytest.approx(speed.ttft_s.likely)
+    if found.is_beyond:
+        assert load.rate_per_s is not None and found.requests_per_s < load.rate_per_s and not speed.is_queued
+    else:
+        assert found.times_s["ttft"]["mean"].likely == pytest.approx(speed.ttft_s.likely)
+        assert found.requests_per_s * load.output_tokens == pytest.approx(speed.output_tok_per_s.likely)
     assert found.times_s["inter_token"]["mean"].likely == pytest.approx(speed.inter_token_s.likely)
     assert found.good_share is not None and 0 <= found.good_share <= 1
     assert found.goodput_per_s is not None and found.goodput_per_s <= found.requests_per_s
-    assert found.requests_per_s * load.output_tokens == pytest.approx(speed.output_tok_per_s.likely)
 
 
 @settings(max_examples=15, deadline=None)
@@ -206,3 +209,18 @@ def test_who_serves_everybody_ranks_before_who_lets_them_wait() -> None:
     plans = [item for item in planned(concurrency=512).plans if item.deployment.weight_format.name == "fp8"]
     waiting = [item.speed.is_queued for item in plans if item.speed is not None]
     assert waiting == sorted(waiting) and waiting[0] is False
+
+
+def test_arrivals_that_are_more_than_is_answered_are_said() -> None:
+    """One slot that takes seconds for an answer, and requests that come faster."""
+    item = estimated("llama.cpp", rate=2.0).plans[0]
+    assert item.served is not None and item.speed is not None
+    assert item.served.is_beyond == item.has("arrivals_beyond") == (not item.speed.is_queued)
+    calm = estimated("llama.cpp", rate=0.01).plans[0]
+    assert calm.served is not None and not calm.served.is_beyond and not calm.has("arrivals_beyond")
+
+
+def test_arrivals_that_are_kept_up_with_are_the_throughput() -> None:
+    item = estimated(rate=2.0, prompt_tokens=1024, output_tokens=256).plans[0]
+    assert item.speed is not None
+    assert item.speed.output_tok_per_s.likely == pytest.approx(2.0 * 256, rel=0.1)

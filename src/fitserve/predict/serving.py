@@ -30,6 +30,8 @@ from fitserve.predict.types import Load, Speed
 _WAVES = 10  # requests that every user sends, as in the closed form
 _FEWEST, _MOST = 200, 2_000
 _BLOCK_TOKENS = 16
+_KEPT_UP = 0.95
+"""Share of the arrivals that a server answers in a run of some length, if it keeps up with them."""
 PERCENTILES = ("mean", "p50", "p90", "p99")
 
 
@@ -59,6 +61,8 @@ class Served:
     request_count: int
     is_varied: bool
     """Whether the requests differ in length."""
+    is_beyond: bool
+    """Whether more requests come than are answered, though the closed form sees no queue: waiting is then as simulated."""
     mean_batch: float
     preemptions: int
     kv_peak_share: float | None
@@ -144,17 +148,24 @@ def served(
     if not plain.completed:
         return None
     found = {name: shape for name, shape in _shapes(plain).items() if isfinite(shape.mean) and shape.mean > 0}
-    levels = {name: _level(name, means[name], shape.mean) for name, shape in found.items()}
+    answered = plain.requests_per_s * deployment.dp
+    # where the closed form sees no queue although more comes than is answered, waiting is what the simulation says
+    is_beyond = load.rate_per_s is not None and answered < _KEPT_UP * load.rate_per_s and not speed.is_queued
+    levels = {
+        name: _Level() if is_beyond and name in {"ttft", "e2e"} else _level(name, means[name], shape.mean)
+        for name, shape in found.items()
+    }
     has_targets = targets != Targets()
     figures = simulate(table, policy, traffic, _on_level(targets, levels)) if has_targets else plain
     good = None
     if has_targets and figures.goodput_per_s is not None:
         good = figures.goodput_per_s / figures.requests_per_s
     rate = speed.output_tok_per_s.likely / max(1, load.output_tokens)
+    rate = min(rate, answered) if is_beyond else rate
     return Served(
         times_s={name: _levelled(shape, levels[name], _band(speed, name)) for name, shape in found.items()},
         good_share=good, goodput_per_s=None if good is None else good * rate, requests_per_s=rate,
-        request_count=traffic.request_count, is_varied=bool(spread.prompt_sigma or spread.output_sigma),
+        request_count=traffic.request_count, is_beyond=is_beyond, is_varied=bool(spread.prompt_sigma or spread.output_sigma),
         mean_batch=figures.mean_batch * deployment.dp,
         preemptions=figures.preemptions * deployment.dp, kv_peak_share=figures.kv_peak_share,
         simulated_s={name: shape.mean for name, shape in found.items()},

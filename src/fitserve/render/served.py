@@ -35,7 +35,8 @@ def served_form(served: Served | None) -> dict[str, Any] | None:
         "goodput": goodput,
         "requests_per_s": served.requests_per_s,
         "simulated": {
-            "requests": served.request_count, "lengths_vary": served.is_varied, "mean_batch": served.mean_batch,
+            "requests": served.request_count, "lengths_vary": served.is_varied, "arrivals_beyond": served.is_beyond,
+            "mean_batch": served.mean_batch,
             "preemptions": served.preemptions,
             "kv_peak_share": served.kv_peak_share, "mean_s": dict(served.simulated_s),
         },
@@ -63,6 +64,7 @@ def served_view(served: Served, use: str, texts: Texts) -> list[RenderableType]:
         "simulated", requests=served.request_count, batch=_rate(served.mean_batch), preemptions=served.preemptions or None,
         varied=use if served.is_varied else None,
     )  # fmt: skip
+    about += "" if served.is_beyond else " " + texts.label("means_predicted")
     return [*parts, indented(about, style="dim", indent=2), Text("")]
 
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from fitserve.foundation.errors import FactMissing
+from fitserve.foundation.reasons import warning
 from fitserve.predict.figures import Targets as KeptTargets
 from fitserve.predict.serving import Spread, served
 from fitserve.predict.types import Load
@@ -34,4 +35,7 @@ def with_served(item: Evaluated, load: Load, workload: Workload, targets: Target
         found = served(item.deployment, item.budget, load, item.speed, spread_of(workload), kept_targets(targets))
     except FactMissing:
         return item
-    return replace(item, served=found)
+    if found is None or not found.is_beyond:
+        return replace(item, served=found)
+    beyond = warning("arrivals_beyond", rate=load.rate_per_s, answered=float(f"{found.requests_per_s:.2g}"))
+    return replace(item, served=found, reasons=(*item.reasons, beyond))
