@@ -75,6 +75,18 @@ def test_a_line_that_needs_a_word_is_left_to_the_parser(argv: list[str]) -> None
     assert plain_values(argv, EstimateRequest, "model") is None
 
 
+class Switched(EstimateRequest):
+    """A request with a switch."""
+
+    detach: bool = False
+
+
+def test_a_switch_takes_no_value() -> None:
+    assert plain_values(["m", "--detach", "--tp", "2"], Switched, "model") == {"model": "m", "detach": True, "tp": "2"}
+    assert plain_values(["m", "--detach=true"], Switched, "model") is None
+    assert plain_values(["m", "--detach", "--detach"], Switched, "model") is None
+
+
 def test_the_usual_line_is_plain() -> None:
     argv = ["qwen3-8b", "--gpu", "h100:2", "--gpu=l40s", "--context", "8k", "--json", "--max-num-seqs", "64"]
     assert plain_values(argv, EstimateRequest, "model") == {

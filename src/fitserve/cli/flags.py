@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from pydantic.fields import FieldInfo
 
-from fitserve.cli.plain_flags import is_many
 from fitserve.plan.request import Request
 from fitserve.render.texts import Texts
 
@@ -20,7 +19,7 @@ def command_of(
     """A function whose signature has a flag per field of `request`, then --lang, --json and --out; values arrive as text."""
     parameters = []
     fields: dict[str, FieldInfo] = dict(request.model_fields) if request is not None else {}
-    is_list = positional is not None and (positional not in fields or is_many(fields[positional].annotation))
+    is_list = positional is not None and (positional not in fields or _is_many(fields[positional]))
     if positional is not None and is_list:
         parameters.append(_list_argument(positional, texts))
         fields.pop(positional, None)
@@ -53,10 +52,14 @@ def _list_argument(name: str, texts: Texts) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.VAR_POSITIONAL, annotation=annotation)
 
 
+def _is_many(field: FieldInfo) -> bool:
+    return "tuple" in str(field.annotation)
+
+
 def _parameter(name: str, field: FieldInfo, texts: Texts, is_positional: bool) -> inspect.Parameter:
     help_text = texts.text("help", field.description or name)  # a description names a text of its own
     if is_positional:
         annotation = Annotated[str, Parameter(help=help_text, show_default=False)]
         return inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY, annotation=annotation)
-    kind = list[str] | None if is_many(field.annotation) else str | None
+    kind = list[str] | None if _is_many(field) else str | None
     return _keyword(name, Annotated[kind, Parameter(help=help_text, negative="", show_default=False)], None)

@@ -13,35 +13,36 @@ from fitserve.plan.request import Request
 _ALWAYS = frozenset({"lang", "out"})
 
 
-def is_many(annotation: object) -> bool:
-    """Whether a field takes several values."""
+def _is_many(annotation: object) -> bool:
+    """Whether a field takes several values (as cli/flags.py has it)."""
     return "tuple" in str(annotation)
 
 
 def plain_values(argv: Sequence[str], request: type[Request] | None, positional: str | None) -> dict[str, Any] | None:
     """Values of the flags after the verb by field name; None where the line is not plain."""
     fields = {} if request is None else request.model_fields
-    takes_list = positional is not None and (positional not in fields or is_many(fields[positional].annotation))
-    flags = {f"--{name.replace('_', '-')}": name for name in (*fields, *_ALWAYS) if name != positional}
+    takes_list = positional is not None and (positional not in fields or _is_many(fields[positional].annotation))
+    switches = {"json", *(name for name, field in fields.items() if field.annotation is bool)}
+    flags = {f"--{name.replace('_', '-')}": name for name in (*fields, *_ALWAYS, "json") if name != positional}
     values: dict[str, Any] = {}
     words: list[str] = []
     rest = list(reversed(argv))
     while rest:
         word = rest.pop()
-        if word == "--json" and "json" not in values:
-            values["json"] = True
-            continue
         if not word.startswith("-"):
             words.append(word)
             continue
         flag, equals, value = word.partition("=")
         name = flags.get(flag)
-        if name is None or not (equals or rest):
+        if name in switches and name not in values and not equals:
+            values[name] = True
+            continue
+        if name is None or name in switches or not (equals or rest):
             return None
         value = value if equals else rest.pop()
         if not value or value.startswith("-"):
             return None
-        if name in fields and is_many(fields[name].annotation):
+        if name in fields and _is_many(fields[name].annotation):
             values.setdefault(name, []).append(value)
         elif name in values:
             return None

@@ -128,7 +128,7 @@ def server_of(deployment: Deployment, budget: MemoryBudget, load: Load) -> tuple
         # a cache without room for one request says nothing, as in the closed form
         kv_tokens=room if room >= load.prompt_tokens + load.output_tokens else None,
         block_tokens=_BLOCK_TOKENS,
-        mixes_decode=bool(policy.get("mixes_decode", True)),
+        mixes_decode=not policy.get("prefill_first", False),
         reserves_output=policy["output_share"] == 1,
     )
 
