@@ -15,12 +15,9 @@ from fitserve.hardware.report_file import ReportedMachine
 from fitserve.hardware.types import Machine
 from fitserve.models.readers.reference import read_reference
 from fitserve.plan.answer import Answer, estimate, fit, plan
-from fitserve.plan.compare import CompareRequest, compare
 from fitserve.plan.request import EstimateRequest, FitRequest, PlanRequest
 from fitserve.plan.world import ModelRead, World
-from fitserve.render.comparison import comparison_form, comparison_view
 from fitserve.render.json_form import answer_form, estimate_form, plan_title
-from fitserve.render.plan_markdown import plan_markdown
 from fitserve.render.tables import as_text, estimate_view, fit_view, plan_view
 from fitserve.render.texts import Texts
 
@@ -81,12 +78,18 @@ def _write(
 ) -> None:
     """Files of a command are those of the best plan."""
     best = answer.plans[0] if answer.plans else None
+
+    def markdown() -> str:
+        from fitserve.render.plan_markdown import plan_markdown
+
+        return plan_markdown(as_text(view), best, texts)
+
     write(
         form,
         view,
         as_json,
         out,
-        lambda: plan_markdown(as_text(view), best, texts),
+        markdown,
         lambda folder: None if best is None else launch_of(best, folder),
     )
 
@@ -126,6 +129,9 @@ def run_estimate(values: Values, texts: Texts) -> int:
 
 def run_compare(values: Values, texts: Texts) -> int:
     """`fitserve compare`."""
+    from fitserve.plan.compare import CompareRequest, compare
+    from fitserve.render.comparison import comparison_form, comparison_view
+
     fields, as_json, out = _split(values)
     fields["variants"] = tuple(fields.get("variants") or ())
     answer = compare(CompareRequest.read(**fields), world())
