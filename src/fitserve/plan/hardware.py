@@ -13,7 +13,7 @@ from fitserve.plan.machine import machine_of, parse_gpu
 from fitserve.plan.request import PlanRequest
 from fitserve.plan.resolve import resolve_plan
 from fitserve.plan.world import World
-from fitserve.predict.prices import DOLLAR, Rate, list_prices
+from fitserve.predict.prices import DOLLAR, Rate, list_prices, priced_gpus
 from fitserve.search.carry import best_that_carries
 from fitserve.search.evaluate import Evaluated, Evaluator
 from fitserve.search.speeds import load_of
