@@ -11,6 +11,7 @@ from fitserve.foundation.reasons import Reason, Verdict, note, unknown, verdict_
 from fitserve.models.architectures.registry import UnknownArchitecture
 from fitserve.models.catalog.lookup import catalog_model, rows
 from fitserve.models.types import LanguageModel
+from fitserve.plan.here import with_corrections
 from fitserve.plan.request import EstimateRequest, FitRequest, PlanRequest, Request
 from fitserve.plan.resolve import Resolved, resolve_hardware, resolve_plan
 from fitserve.plan.world import ModelRead, World
@@ -92,6 +93,7 @@ def plan(request: PlanRequest, world: World) -> Answer:
         for item, is_on_front in zip(found.plans, pareto_front(found.plans), strict=True)
     )
     plans = _with_variants(plans, load, resolved.wishes, request.use)
+    plans = tuple(with_corrections(item, request, world) for item in plans)
     return Answer(
         request=request, plans=plans, rejected=found.rejected, notes=notes, rate=resolved.rate, load=load, targets=targets
     )  # fmt: skip
@@ -182,7 +184,7 @@ def estimate(request: EstimateRequest, world: World, *, simulates: bool = True) 
             load=load_of(resolved.workload), targets=resolved.wishes.targets,
         )  # fmt: skip
     load, targets = load_of(resolved.workload), resolved.wishes.targets
-    judged = with_speed(judged, load, targets)
+    judged = with_corrections(with_speed(judged, load, targets), request, world)
     if simulates:
         from fitserve.search.serve import with_served  # other verbs do not simulate
 
