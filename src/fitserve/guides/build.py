@@ -68,9 +68,7 @@ def _notes(resolved: Resolved, machine: Machine) -> tuple[Reason, ...]:
 def _blocked(found: tuple[DeviceProfile, ...], machine: Machine) -> dict[str, Reason | None]:
     """Why an engine does not start, by engine: of the first device that it refuses."""
     lists = [profile.support for profile in found] or [support(machine)]
-    return {
-        state.engine: state.reason for states in reversed(lists) for state in states if state.version is None
-    }
+    return {state.engine: state.reason for states in reversed(lists) for state in states if state.version is None}
 
 
 def _command(setup: Setup) -> CommandSet | None:
@@ -102,4 +100,3 @@ def _energy(item: Evaluated | None, watts: float | None, machine: Machine) -> fl
     rate = item.speed.per_user_tok_per_s.likely
     share = item.deployment.device_count / max(1, len(machine.devices))
     return watts * share / 1000 * _MILLION / rate * _HOURS_PER_SECOND
-

@@ -47,12 +47,21 @@ def _checks(machine: Machine, profiles: tuple[DeviceProfile, ...], item: Evaluat
     if item is not None and item.speed is not None:
         rate = item.speed.per_user_tok_per_s
         yield Check(
-            code="check_speed", command="llama-bench" if item.deployment.engine == "llama.cpp" else "fitserve bench",
+            code="check_speed", command=_bench(item),
             parameters=(
-                ("model", item.deployment.model.id), ("format", item.deployment.weight_format.name),
+                ("model", item.deployment.model.id.rpartition("/")[2]),
+                ("format", item.deployment.weight_format.name.removeprefix("gguf:")),
                 ("low", f"{rate.low:.2g}"), ("likely", f"{rate.likely:.2g}"), ("high", f"{rate.high:.2g}"),
             ),
         )  # fmt: skip
+
+
+def _bench(item: Evaluated) -> str:
+    """The engine's own measurement of one stream, with the file of the usual name."""
+    if item.deployment.engine != "llama.cpp":
+        return "fitserve bench http://127.0.0.1:8000 --concurrency 1"
+    name = f"{item.deployment.model.id.rpartition('/')[2]}-{item.deployment.weight_format.gguf_mix}.gguf"
+    return f"llama-bench --model {name} --n-prompt 512 --n-gen 128"
 
 
 def _arithmetic(profile: DeviceProfile) -> Iterator[Check]:

@@ -17,20 +17,29 @@ _SMALL_GAIN = 1.15
 
 def _speed(world: ClaimWorld, rule: Mapping[str, Any]) -> Iterator[Claim]:
     """A rate above what the memory can read, or beside the prediction; nothing of models that do not fit here."""
+    said: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for model_id, name, low, high in rule["rows"]:
+        said.setdefault((model_id, name), []).append((low, high))
+    for (model_id, name), ranges in said.items():
         item = world.judged("all", model_id, name)
         ceiling = None if item is None else ceiling_tok_per_s(item)
         if item is None:
             continue
-        claimed = f"{low}" if low == high else f"{low}–{high}"
+        claimed = ", ".join(f"{low}" if low == high else f"{low}–{high}" for low, high in ranges)
         common = {"model": short_name(model_id), "format": plain_format(name), "claimed": claimed}
         if not item.fits:
             if item.is_memory_only and "slow_70b" not in rule["when"]:
                 yield make("speed_of_nothing", common)
             continue
         likely = rate_of(item)
-        if not likely or ceiling is None or item.speed is None or not _is_wrong(low, high, likely, ceiling):
+        if (
+            not likely
+            or ceiling is None
+            or item.speed is None
+            or not any(_is_wrong(*given, likely, ceiling) for given in ranges)
+        ):
             continue
+        high = max(most for _, most in ranges)
         if "slow_70b" in rule["when"] and likely > high:
             continue  # faster hardware: nothing to warn of
         band = item.speed.per_user_tok_per_s
@@ -148,9 +157,7 @@ def _no_nvlink(world: ClaimWorld, rule: Mapping[str, Any]) -> Iterator[Claim]:
     profile = world.profiles[0]
     rate = profile.link_bytes_per_s
     if rate is not None:
-        yield make(
-            "no_nvlink", {"gpu": profile.device.id, "link": str(profile.link_name), "rate": f"{rate / 1e9:.0f}"}
-        )
+        yield make("no_nvlink", {"gpu": profile.device.id, "link": str(profile.link_name), "rate": f"{rate / 1e9:.0f}"})
 
 
 def _awq_gptq(world: ClaimWorld, rule: Mapping[str, Any]) -> Iterator[Claim]:

@@ -16,8 +16,13 @@ from fitserve.predict.format_quality import format_quality
 _TOLERANCE = 0.025
 """Claims within this share of the figure count as right."""
 _SHARE_TOLERANCE = 0.25
-_MODELS_OF_SHARES = ("meta-llama/Llama-2-7b-chat-hf", "meta-llama/Llama-3.1-8B-Instruct", "meta-llama/Llama-3.1-70B-Instruct")
+_MODELS_OF_SHARES = (
+    "meta-llama/Llama-2-7b-chat-hf",
+    "meta-llama/Llama-3.1-8B-Instruct",
+    "meta-llama/Llama-3.1-70B-Instruct",
+)
 _FORMAT_OF_SHARES = "gguf:Q4_K_M"
+_SHORT_CONTEXT = 4096
 
 
 def _limit(world: ClaimWorld, rule: Mapping[str, Any]) -> Iterator[Claim]:
@@ -99,7 +104,9 @@ def _context_share(world: ClaimWorld, rule: Mapping[str, Any]) -> Iterator[Claim
         parts = [(model_id, *_cache_of(world, model_id, tokens, 1)) for model_id in _MODELS_OF_SHARES]
         known = [(model_id, kv, share) for model_id, kv, share in parts if kv]
         if known and any(abs(share - percent) > _SHARE_TOLERANCE * percent for _, _, share in known):
-            figures = tuple(f"{short_name(model_id)} {kv / GIB:.2f} GiB ({share:.0f} %)" for model_id, kv, share in known)
+            figures = tuple(
+                f"{short_name(model_id)} {kv / GIB:.2f} GiB ({share:.0f} %)" for model_id, kv, share in known
+            )
             yield make("context_share", {"context": tokens, "percent": f"{percent} %", "figures": figures})
 
 
@@ -110,7 +117,9 @@ def _users_share(world: ClaimWorld, rule: Mapping[str, Any]) -> Iterator[Claim]:
         parts = [(model_id, *_cache_of(world, model_id, tokens, users)) for model_id in _MODELS_OF_SHARES[1:]]
         known = [(model_id, kv, share) for model_id, kv, share in parts if kv]
         if known and any(abs(share - percent) > _SHARE_TOLERANCE * percent for _, _, share in known):
-            figures = tuple(f"{short_name(model_id)} {kv / GIB:.1f} GiB ({share:.0f} %)" for model_id, kv, share in known)
+            figures = tuple(
+                f"{short_name(model_id)} {kv / GIB:.1f} GiB ({share:.0f} %)" for model_id, kv, share in known
+            )
             yield make(
                 "users_share", {"users": users, "percent": f"{percent} %", "context": tokens, "figures": figures}
             )
@@ -121,7 +130,7 @@ def _cache_of(world: ClaimWorld, model_id: str, tokens: int, users: int) -> tupl
     item = world.judged("all", model_id, _FORMAT_OF_SHARES)
     model = catalogue(model_id)
     size = None if model is None else file_bytes(model, format_of(_FORMAT_OF_SHARES))
-    if item is None or size is None:
+    if item is None or model is None or size is None or tokens > model.max_context_tokens:
         return 0, 0.0
     deployment = replace(item.deployment, context_tokens=tokens * users, concurrent_requests=users)
     kv = engine(deployment.engine).cache_bytes(deployment, users, "cache")
@@ -138,6 +147,25 @@ def _usable(world: ClaimWorld, rule: Mapping[str, Any]) -> Iterator[Claim]:
             {
                 "claimed": f"{rule['claimed_gb']} GB", "usable_bytes": seen, "usable_gb": gigabytes(seen),
                 "memory_bytes": sum(device.memory_bytes for device in devices), "count": len(devices),
+            },
+        )  # fmt: skip
+
+
+def _share_used(world: ClaimWorld, rule: Mapping[str, Any]) -> Iterator[Claim]:
+    """The file taken for all that is used."""
+    item = world.judged("all", rule["model"], rule["format"])
+    if item is None or item.budget is None or not item.fits:
+        return
+    used = sum(device.used_bytes for device in item.budget.devices)
+    usable = sum(device.usable_bytes for device in item.budget.devices)
+    size = file_bytes(item.deployment.model, item.deployment.weight_format)
+    if size is not None and abs(used / usable - rule["claimed_share"]) > _TOLERANCE:
+        yield make(
+            "share_used",
+            {
+                "model": short_name(rule["model"]), "format": plain_format(rule["format"]), "claimed": rule["claimed"],
+                "context": item.deployment.context_tokens, "used_bytes": used, "usable_bytes": usable,
+                "share": f"{100 * used / usable:.0f} %", "actual": gigabytes(size),
             },
         )  # fmt: skip
 
@@ -205,7 +233,8 @@ def _perplexity(world: ClaimWorld, rule: Mapping[str, Any]) -> Iterator[Claim]:
         found = None if model is None else format_quality(format_of(name), model)
         if found is None:
             return
-        lost.append(f"{plain_format(name)} {found.kl_divergence.likely:.3f} ({found.kl_divergence.low:.3f}–{found.kl_divergence.high:.3f})")
+        loss = found.kl_divergence
+        lost.append(f"{plain_format(name)} {loss.likely:.3f} ({loss.low:.3f}–{loss.high:.3f})")
     claimed = tuple(f"{plain_format(name)} {value}" for name, value in rule["rows"])
     yield make("perplexity", {"claimed": claimed, "figures": tuple(lost)})
 
@@ -216,7 +245,12 @@ def _layers_flag(world: ClaimWorld, rule: Mapping[str, Any]) -> Iterator[Claim]:
     if model is not None and rule["claimed"] < len(model.layers) + 1:
         yield make(
             "layers_flag",
-            {"model": short_name(model.id), "claimed": rule["claimed"], "layers": len(model.layers), "all": len(model.layers) + 1},
+            {
+                "model": short_name(model.id),
+                "claimed": rule["claimed"],
+                "layers": len(model.layers),
+                "all": len(model.layers) + 1,
+            },
         )
 
 
@@ -230,11 +264,12 @@ def _ollama_context(world: ClaimWorld, rule: Mapping[str, Any]) -> Iterator[Clai
         tokens = default(world.rig.machine)
     except FactMissing:
         return
-    yield make("ollama_context", {"tokens": tokens, "engine": "ollama", "version": str(state.version)})
+    says = "ollama_context_long" if tokens > _SHORT_CONTEXT else "ollama_context_short"
+    yield make("ollama_context", {"tokens": tokens, "engine": "ollama", "version": str(state.version)}, says)
 
 
 SIZES: Mapping[str, Callable[[ClaimWorld, Mapping[str, Any]], Iterator[Claim]]] = {
     "limit": _limit, "size": _size, "runs": _runs, "room": _room, "context_share": _context_share, "users_share": _users_share,
     "usable": _usable, "all_memory": _all_memory, "file_fits": _file_fits, "host_ram": _host_ram, "perplexity": _perplexity,
-    "layers_flag": _layers_flag, "ollama_context": _ollama_context,
+    "layers_flag": _layers_flag, "share_used": _share_used, "ollama_context": _ollama_context,
 }  # fmt: skip

@@ -18,7 +18,7 @@ _FP8, _BF16, _MARLIN, _TENSOR_CORES, _OLD_GUIDE_GIB = 89, 80, 80, 70, 32
 def claims(world: ClaimWorld) -> tuple[Claim, ...]:
     """Every claim whose conditions hold and which the figures contradict; no two of them the same."""
     holds = conditions(world)
-    found = {}
+    found: dict[object, Claim] = {}
     for rule in load_toml("fitserve.guides", "claims.toml")["claims"]:
         if set(rule["when"]) <= holds:
             for claim in _KINDS[rule["kind"]](world, rule):
@@ -63,15 +63,28 @@ def _engine_format(world: ClaimWorld, rule: Mapping[str, Any]) -> Iterator[Claim
         yield _claim(rule["code"], parameters)
 
 
+def _engine_release(world: ClaimWorld, rule: Mapping[str, Any]) -> Iterator[Claim]:
+    """The newest release, which no longer runs on this hardware."""
+    state = world.rig.support.get(rule["engine"])
+    if state is not None and state.version is not None and state.version != state.newest:
+        device = min(world.rig.machine.devices, key=lambda item: item.capability_number or 0)
+        yield _claim(
+            "engine_release",
+            {
+                "engine": state.engine, "version": state.version, "newest": state.newest,
+                "have": device.compute_capability or "?",
+                "package": state.engine,
+            },
+        )  # fmt: skip
+
+
 def _removed_options(world: ClaimWorld, rule: Mapping[str, Any]) -> Iterator[Claim]:
     """Options that no list of the newest release has."""
     found = engine(rule["engine"])
     names = found.known_options(found.versions[-1])
     gone = tuple(option for option in rule["options"] if option not in names)
     if gone:
-        yield _claim(
-            rule["code"], {"engine": found.id, "version": found.versions[-1], "options": gone}
-        )
+        yield _claim(rule["code"], {"engine": found.id, "version": found.versions[-1], "options": gone})
 
 
 def _claim(code: str, parameters: Mapping[str, Parameter]) -> Claim:
@@ -79,5 +92,6 @@ def _claim(code: str, parameters: Mapping[str, Parameter]) -> Claim:
 
 
 _KINDS: Mapping[str, Callable[[ClaimWorld, Mapping[str, Any]], Iterator[Claim]]] = {
-    "plain": _plain, "engine_format": _engine_format, "removed_options": _removed_options, **SIZES, **RATES,
+    "plain": _plain, "engine_format": _engine_format, "removed_options": _removed_options,
+    "engine_release": _engine_release, **SIZES, **RATES,
 }  # fmt: skip

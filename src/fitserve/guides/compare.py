@@ -58,15 +58,17 @@ def engine_rows(rig: Rig, model: LanguageModel, blocked: dict[str, Reason | None
 def _best(rig: Rig, model: LanguageModel, on: tuple[Engine, str]) -> Evaluated | None:
     judged: list[Evaluated] = []
     for candidate in candidates(on[0], on[1], model, rig.machine, Wishes(engines=(on,))):
-        made_anywhere = candidate.weight_format.family in {"exl2", "exl3", "mlx"}
-        if candidate.needs_quantizing and not made_anywhere:
-            continue
         if quality_class(model, candidate.weight_format) <= _SMALL_LOSS:
             item = judge(rig, model, on, candidate.weight_format)
             judged += [item] if item is not None else []
     fitting = [item for item in judged if item.fits]
+    published = [item for item in fitting if not item.needs_quantizing]
+    fitting = published or fitting  # what would have to be made first counts where nothing else fits
     if fitting:
-        return max(fitting, key=lambda item: (item.is_accelerated, rate_of(item), -item.deployment.weight_format.effective_bits()))
+        return max(
+            fitting,
+            key=lambda item: (item.is_accelerated, rate_of(item), -item.deployment.weight_format.effective_bits()),
+        )
     return min(judged, key=lambda item: item.deployment.weight_format.effective_bits(), default=None)
 
 
@@ -128,10 +130,11 @@ def split_guide(rig: Rig, item: Evaluated) -> SplitGuide | None:
         for device in budget.devices
         if layers.get(device.device)
     )  # fmt: skip
-    text = ",".join(str(part.last_layer - part.first_layer + 1) for part in parts)
+    # the output is a layer of its own, on the last device
+    text = ",".join(str(part.last_layer - part.first_layer + 1 + (part is parts[-1])) for part in parts)
     return SplitGuide(
         item=whole, parts=parts, tensor_split=text,
-        device_map=tuple((f"model.layers.{i}", part.device) for part in parts for i in range(part.first_layer, part.last_layer + 1)),
+        device_map=tuple((f"model.layers.{i}", p.device) for p in parts for i in range(p.first_layer, p.last_layer + 1)),
         tp=tuple(_tensor_sizes(rig, item.deployment.model)),
         hop_bytes=item.deployment.model.hidden_size * _HALF_BYTES,
     )  # fmt: skip

@@ -67,9 +67,7 @@ def _ratings(device: Accelerator, row: Any) -> Iterator[Rating]:
                 )
         else:
             need = f"{ability['capability'] // 10}.{ability['capability'] % 10}"
-            yield Rating(
-                name=ability["name"], state="absent", have=device.compute_capability, need=need, source=source
-            )
+            yield Rating(name=ability["name"], state="absent", have=device.compute_capability, need=need, source=source)
 
 
 def support(machine: Machine) -> tuple[EngineSupport, ...]:
@@ -85,9 +83,7 @@ def _engine_support(found: Engine, machine: Machine) -> EngineSupport:
             # a release that lags behind carries the reason why the newest does not run
             reason = None if version == newest else _platform_reason(found, newest, machine)
             return EngineSupport(engine=found.id, newest=newest, version=version, formats=states, reason=reason)
-    return EngineSupport(
-        engine=found.id, newest=newest, version=None, reason=_platform_reason(found, newest, machine)
-    )
+    return EngineSupport(engine=found.id, newest=newest, version=None, reason=_platform_reason(found, newest, machine))
 
 
 def _platform_reason(found: Engine, version: str, machine: Machine) -> Reason | None:

@@ -79,11 +79,17 @@ def catalogue(model_id: str) -> LanguageModel | None:
 
 
 def judge(
-    rig: Rig, model: LanguageModel, on: tuple[Engine, str], weight_format: WeightFormat, workload: Workload | None = None
+    rig: Rig,
+    model: LanguageModel,
+    on: tuple[Engine, str],
+    weight_format: WeightFormat,
+    workload: Workload | None = None,
+    uses_all: bool = False,
 ) -> Evaluated | None:
     """The best way to spread a model in a format over the rig, with its speed; else the way that lacks least.
 
-    None where the engine does not offer the format for this model.
+    `uses_all`: ways that leave a device idle count only where no other way fits. None where the engine does not offer the
+    format for this model.
     """
     chosen, version = on
     asked = workload or rig.workload
@@ -97,6 +103,9 @@ def judge(
         return None
     load = load_of(work)
     fitting = [with_speed(item, load, NO_TARGETS) for item in judged if item.fits]
+    most = max((item.deployment.device_count for item in fitting), default=0)
+    if uses_all:
+        fitting = [item for item in fitting if item.deployment.device_count == most]
     if fitting:
         return min(fitting, key=partial(split_key, use=work.use))
     return min(judged, key=closeness_key, default=None)

@@ -58,7 +58,8 @@ class _Search:
         for pace in paces:
             qualified: list[tuple[LanguageModel, Evaluated]] = []
             for model in models:
-                best = _widest([item for item in self.options(model, workload) if rate_of(item) >= pace])
+                fast = [item for item in self.options(model, workload) if rate_of(item) >= pace]
+                best = _truest(fast) if name == "quality" else _widest(fast)
                 if best is not None:
                     qualified.append((model, best))
                 if len(qualified) > _RUNNERS_UP:
@@ -69,7 +70,7 @@ class _Search:
 
     def fastest(self, least_place: float) -> Setup | None:
         """The fastest of the models in the upper part of the ranking."""
-        models = [model for model in self._placed("chat") if _place(model.id, "chat") >= least_place]
+        models = [model for model in self._placed("chat") if _surely(model.id, "chat") >= least_place]
         best = [(model, found) for model in models if (found := _fastest(self.options(model, self.rig.workload)))]
         best.sort(key=lambda pair: (-rate_of(pair[1]), pair[0].id))
         return self._setup("speed", "chat", best[: _RUNNERS_UP + 1], None) if best else None
@@ -117,6 +118,12 @@ def _place(model_id: str, purpose: str) -> float:
     return -1.0 if found is None else found.likely
 
 
+def _surely(model_id: str, purpose: str) -> float:
+    """The lower end of the place."""
+    found = place(model_id, purpose)
+    return -1.0 if found is None else found.low
+
+
 def _widest(items: Sequence[Evaluated]) -> Evaluated | None:
     """The format that loses least; of several the faster one. Half-precision gains nothing over 8 bits worth its time."""
     return min(items, key=_widest_key, default=None)
@@ -125,6 +132,19 @@ def _widest(items: Sequence[Evaluated]) -> Evaluated | None:
 def _widest_key(item: Evaluated) -> tuple[float, ...]:
     found = quality_class(item.deployment.model, item.deployment.weight_format)
     return float(item.has("tight")), float(max(1, found)), -rate_of(item)
+
+
+def _truest(items: Sequence[Evaluated]) -> Evaluated | None:
+    """The format that loses least, the original weights before all others."""
+    return min(
+        items,
+        key=lambda item: (
+            item.has("tight"),
+            quality_class(item.deployment.model, item.deployment.weight_format),
+            -rate_of(item),
+        ),
+        default=None,
+    )
 
 
 def _fastest(items: Sequence[Evaluated]) -> Evaluated | None:

@@ -16,6 +16,7 @@ _Q8_BYTES, _Q2_BYTES = 1.0625, 0.35  # bytes per weight of Q8_0, and of the smal
 _SMALL_LOSS = 2
 _REFERENCE = "meta-llama/Llama-3.1-70B-Instruct"
 _CLOSE_MISSES = 2
+_NEAR_MISS = 1.5
 _LIMIT_FORMATS = ("gguf:Q8_0", "gguf:Q6_K", "gguf:Q5_K_M", "gguf:Q4_K_M", "gguf:Q3_K_M", "gguf:Q2_K")
 
 
@@ -65,9 +66,14 @@ def _of_model(rig: Rig, model: LanguageModel) -> list[FitRow]:
         fitting = [item for item in items if item.fits]
         good = [i for i in fitting if quality_class(model, i.deployment.weight_format) <= _SMALL_LOSS]
         shown = fitting if len(good) < _CLOSE_MISSES else good
-        missed = [item for item in items if not item.fits]
-        rows += [fit_row(item) for item in (*missed[-_CLOSE_MISSES:], *shown)]
+        missed = [row for item in items if item.is_memory_only and _is_near(row := fit_row(item), rig.machine)]
+        rows += [*missed[-_CLOSE_MISSES:], *(fit_row(item) for item in shown)]
     return rows
+
+
+def _is_near(row: FitRow, machine: Machine) -> bool:
+    """A file not much larger than the memory: what is far beyond it needs no row."""
+    return row.file_bytes is None or row.file_bytes <= _NEAR_MISS * memory_bytes(machine)
 
 
 def _offered(rig: Rig, model: LanguageModel, on: tuple[Engine, str], name: str) -> Evaluated | None:
@@ -78,9 +84,9 @@ def _offered(rig: Rig, model: LanguageModel, on: tuple[Engine, str], name: str) 
         return None
     exact = [item for item in offered if item.weight_format.name == wanted.name and not item.needs_quantizing]
     # any width of these two can be made, and most are published under names that the catalogue does not list
-    if not exact and not (wanted.family in {"exl2", "exl3", "mlx"} and offered):
+    if not exact and not (wanted.family in {"exl2", "exl3", "mlx"} and offered and model.checkpoint is None):
         return None
-    return judge(rig, model, on, wanted)
+    return judge(rig, model, on, wanted, uses_all=True)
 
 
 def fit_row(item: Evaluated) -> FitRow:

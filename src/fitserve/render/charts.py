@@ -52,7 +52,9 @@ class Range:
     text: str
 
 
-def memory_bars(bars: Sequence[MemoryBar], *, chart_id: str, title: str, description: str, unit: str, limit_text: str) -> str:
+def memory_bars(
+    bars: Sequence[MemoryBar], *, chart_id: str, title: str, description: str, unit: str, limit_text: str
+) -> str:
     """One bar a device on a common scale. Parts beyond the limit show, in red, past the caret."""
     most = max([1.0, *(max(bar.capacity, sum(part.value for part in bar.segments)) for bar in bars)])
     rows: list[str] = []
@@ -82,7 +84,8 @@ def _bar(bar: MemoryBar, most: float, top: int) -> list[str]:
         if part.value / most >= _LABEL_SHARE:
             middle = top + _BAR / 2 + 4
             rows.append(
-                f'<text class="in-{part.code} wide" x="{x + width / 2:.3f}%" y="{middle:g}" text-anchor="middle">{escape(part.label)}</text>'
+                f'<text class="in-{part.code} wide" x="{x + width / 2:.3f}%" y="{middle:g}" text-anchor="middle">'
+                f"{escape(part.label)}</text>"
             )
         start += part.value
     if start > bar.limit:
@@ -94,16 +97,24 @@ def _bar(bar: MemoryBar, most: float, top: int) -> list[str]:
 
 
 def _ticks_above(most: float, unit: str) -> list[str]:
-    return [
-        f'<text x="{value / most * 100:.3f}%" y="10" text-anchor="{_anchor(value, most)}">{_number(value)}{" " + escape(unit) if not index else ""}</text>'
-        f'<line class="tick" x1="{value / most * 100:.3f}%" x2="{value / most * 100:.3f}%" y1="14" y2="19"/>'
-        for index, value in enumerate(nice_ticks(most))
-        if value <= most
-    ]
+    rows = []
+    for value in nice_ticks(most):
+        if value <= most:
+            share = value / most * 100
+            rows.append(_scale_text(value, most, unit))
+            rows.append(f'<line class="tick" x1="{share:.3f}%" x2="{share:.3f}%" y1="14" y2="19"/>')
+    return rows
+
+
+def _scale_text(value: float, most: float, unit: str) -> str:
+    """A number above the chart; zero carries the unit."""
+    text = f"{_number(value)} {unit}" if not value else _number(value)
+    share = value / most * 100
+    return f'<text x="{share:.3f}%" y="10" text-anchor="{_anchor(value, most)}">{escape(text)}</text>'
 
 
 def _anchor(value: float, most: float) -> str:
-    return "start" if value <= 0 else "end" if value / most > 0.95 else "middle"  # noqa: PLR2004
+    return "start" if value <= 0 else "end" if value / most > 0.95 else "middle"
 
 
 def line_chart(
@@ -136,9 +147,10 @@ def line_chart(
     rows.append(f'<text x="{right}%" y="{lower + 32}" text-anchor="end">{escape(x_title)}</text>')
     if limit is not None:
         rows.append(f'<line class="limit" x1="{left}%" x2="{right}%" y1="{y(limit):.1f}" y2="{y(limit):.1f}"/>')
-        rows.append(f'<text class="strong" x="{left + 1}%" y="{y(limit) - 6:.1f}">{escape(limit_text)}</text>')
     for index, line in enumerate(lines):
         rows += _line(line, index, most, x, y)
+    if limit is not None:
+        rows.append(f'<text class="strong halo" x="{left + 1}%" y="{y(limit) - 6:.1f}">{escape(limit_text)}</text>')
     return _svg(chart_id, title, description, lower + 40, rows)
 
 
@@ -155,7 +167,8 @@ def _line(line: Line, index: int, most: float, x: object, y: object) -> list[str
         )
     shown = [(px, py) for px, py in line.points if py <= most]
     rows += [
-        f'<circle class="dot s{index % 4}" cx="{x(px):.3f}%" cy="{y(py):.1f}" r="4"><title>{escape(line.name)}: {_number(py)}</title></circle>'
+        f'<circle class="dot s{index % 4}" cx="{x(px):.3f}%" cy="{y(py):.1f}" r="4">'
+        f"<title>{escape(line.name)}: {_number(py)}</title></circle>"
         for px, py in shown
     ]
     if shown:
@@ -174,7 +187,7 @@ def interval_chart(ranges: Sequence[Range], *, chart_id: str, title: str, descri
     height = 18
     for value in ticks:
         share = value / most * 100
-        rows.append(f'<text x="{share:.3f}%" y="10" text-anchor="{_anchor(value, most)}">{_number(value)}{" " + escape(unit) if value == ticks[-1] else ""}</text>')
+        rows.append(_scale_text(value, most, unit))
         rows.append(f'<line class="grid" x1="{share:.3f}%" x2="{share:.3f}%" y1="16" y2="{18 + 44 * len(ranges)}"/>')
     for item in ranges:
         low, likely, high = (value / most * 100 for value in (item.low, item.likely, item.high))
@@ -182,7 +195,8 @@ def interval_chart(ranges: Sequence[Range], *, chart_id: str, title: str, descri
         rows += [
             f'<text class="name" x="0" y="{height + 14}">{escape(item.name)}</text>',
             f'<text class="strong" x="100%" y="{height + 14}" text-anchor="end">{escape(item.text)}</text>',
-            f'<rect class="band" x="{low:.3f}%" y="{top}" width="{high - low:.3f}%" height="14"><title>{escape(item.name)}: {escape(item.text)}</title></rect>',
+            f'<rect class="band" x="{low:.3f}%" y="{top}" width="{high - low:.3f}%" height="14">'
+            f"<title>{escape(item.name)}: {escape(item.text)}</title></rect>",
             *(f'<line class="end" x1="{at:.3f}%" x2="{at:.3f}%" y1="{top}" y2="{top + 14}"/>' for at in (low, high)),
             f'<line class="likely" x1="{likely:.3f}%" x2="{likely:.3f}%" y1="{top - 3}" y2="{top + 17}"/>',
         ]

@@ -67,7 +67,8 @@ def _profile(profile: DeviceProfile, texts: Texts) -> dict[str, Any]:
         "bandwidth_bytes_per_s": device.bandwidth_bytes_per_s, "link": profile.link_name,
         "link_bytes_per_s": profile.link_bytes_per_s, "tdp_w": profile.tdp_w,
         "abilities": [
-            {"name": r.name, "state": r.state, "flop_per_s": r.flop_per_s, "need": r.need, "source": None if r.source is None else r.source.ref}
+            {"name": r.name, "state": r.state, "flop_per_s": r.flop_per_s, "need": r.need,
+             "source": None if r.source is None else r.source.ref}
             for r in profile.ratings
         ],
         "engines": [_support(state, texts) for state in profile.support],
@@ -123,7 +124,8 @@ def _grid(grid: Grid) -> dict[str, Any]:
         "model": deployment.model.id, "weight_format": deployment.weight_format.name, "engine": deployment.engine,
         "limit_bytes": grid.limit_bytes,
         "cells": [
-            {"context_tokens": c.context_tokens, "users": c.users, "kv_bytes": c.kv_bytes, "total_bytes": c.total_bytes, "fits": c.fits}
+            {"context_tokens": c.context_tokens, "users": c.users, "kv_bytes": c.kv_bytes,
+             "total_bytes": c.total_bytes, "fits": c.fits}
             for c in grid.cells
         ],
     }  # fmt: skip

@@ -2,9 +2,20 @@
 
 from fitserve.guides.types import Guide
 from fitserve.render.guide.hardware_sections import abilities_section, checklist_section, system_section, title_of
-from fitserve.render.guide.model_sections import context_section, engines_section, fits_section, setups_section, speeds_section
+from fitserve.render.guide.model_sections import (
+    context_section,
+    engines_section,
+    fits_section,
+    setups_section,
+    speeds_section,
+)
 from fitserve.render.guide.use_sections import (
-    basis_section, claims_section, commands_section, cost_section, settings_section, split_section,
+    basis_section,
+    claims_section,
+    commands_section,
+    cost_section,
+    settings_section,
+    split_section,
 )  # fmt: skip
 from fitserve.render.guide.words import Words, engine_name, format_name, gb_text, model_name
 from fitserve.render.page.document import Document, Section
@@ -17,7 +28,8 @@ def guide_document(guide: Guide, texts: Texts) -> Document:
     words = Words(texts)
     made = [
         system_section(guide, words), abilities_section(guide, words), setups_section(guide, words), fits_section(guide, words),
-        speeds_section(guide, words), engines_section(guide, words), context_section(guide, words), commands_section(guide, words),
+        speeds_section(guide, words), engines_section(guide, words), context_section(guide, words),
+        commands_section(guide, words),
         settings_section(guide, words), split_section(guide, words), checklist_section(guide, words), cost_section(guide, words),
         claims_section(guide, words), basis_section(guide, words),
     ]  # fmt: skip
@@ -37,7 +49,9 @@ def _summary(guide: Guide, words: Words) -> tuple[str, ...]:
     longest = 0 if item.budget is None else item.budget.kv.max_context_tokens
     rate = "?" if item.speed is None else rate_text(item.speed.per_user_tok_per_s.likely)
     first = words(
-        "summary", model=model_name(deployment.model.id), format=format_name(deployment.weight_format.name), rate=rate, longest=longest,
+        "summary", model=model_name(deployment.model.id),
+        format=format_name(deployment.weight_format.name), rate=rate,
+        longest=longest,
         engine=engine_name(deployment.engine),
     )  # fmt: skip
     missed = [row for row in guide.tables[-1].rows if row.lack_bytes and row.file_bytes and not row.item.fits]

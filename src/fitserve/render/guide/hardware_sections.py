@@ -35,7 +35,7 @@ def _device_rows(profile: DeviceProfile, words: Words, is_mixed: bool) -> list[t
     device = profile.device
     prefix = f"{device.name}: " if is_mixed else ""
     name = spoken(device.name, device.memory_bytes, device.is_unified)
-    rows = [
+    rows: list[tuple[Cell, ...]] = [
         (Cell(text=prefix + "GPU"), Cell(text=f"{profile.count} × {name}" if profile.count > 1 else name)),
         (
             Cell(text=prefix + words("memory")),
@@ -51,7 +51,10 @@ def _device_rows(profile: DeviceProfile, words: Words, is_mixed: bool) -> list[t
     if profile.link_bytes_per_s and profile.count > 1:
         optional = "link_optional" if profile.link_name == "nvlink-bridge" else "link_rate"
         rows.append(
-            cells(prefix + words("link"), words(optional, link=link_name(profile.link_name), rate=f"{profile.link_bytes_per_s / 1e9:,.0f}"))
+            cells(
+                prefix + words("link"),
+                words(optional, link=link_name(profile.link_name), rate=f"{profile.link_bytes_per_s / 1e9:,.0f}"),
+            )
         )
     if profile.tdp_w:
         rows.append(cells(prefix + words("power"), f"{profile.tdp_w:,.0f} W"))
@@ -94,12 +97,17 @@ def _ratings(profile: DeviceProfile, words: Words) -> Table:
             state = Cell(text=words("absent"), verdict="no")
             why = words(f"absent_{rating.name}", have=rating.have or "?", need=rating.need or "?")
         else:
-            state = Cell(text=words("present" if rating.state == "native" else "unknown_state"), verdict=_rating_mark(rating.state))
+            state = Cell(
+                text=words("present" if rating.state == "native" else "unknown_state"),
+                verdict=_rating_mark(rating.state),
+            )
             why = f"{rating.flop_per_s / 1e12:,.4g} TFLOPS" if rating.flop_per_s else words("rate_unknown")
             if rating.name in {"flash_attention_2", "cuda_13"}:
                 why = words(f"present_{rating.name}")
         rows.append((name, state, Cell(text=why)))
-    return Table(headings=words.heads("ability", "state", "detail"), rows=tuple(rows), caption=words("caption_abilities"))
+    return Table(
+        headings=words.heads("ability", "state", "detail"), rows=tuple(rows), caption=words("caption_abilities")
+    )
 
 
 def _rating_mark(state: str) -> str:
@@ -130,7 +138,11 @@ def _support(states: tuple[EngineSupport, ...], words: Words) -> list[Block]:
             )
         )
     blocks: list[Block] = [
-        Table(headings=words.heads("engine", "version", "computes", "stores"), rows=tuple(rows), caption=words("caption_engines"))
+        Table(
+            headings=words.heads("engine", "version", "computes", "stores"),
+            rows=tuple(rows),
+            caption=words("caption_engines"),
+        )
     ]
     if any(row[3].text != NONE for row in rows):
         blocks.append(Paragraph(text=words("stored_means"), is_note=True))
@@ -145,7 +157,10 @@ def _support(states: tuple[EngineSupport, ...], words: Words) -> list[Block]:
 
 
 def _formats(names: list[str]) -> str:
-    shown = ["GGUF" if name == "Q4_K_M" else name.partition(":")[0].upper() if name.startswith("exl") else name for name in names]
+    shown = [
+        "GGUF" if name == "Q4_K_M" else name.partition(":")[0].upper() if name.startswith("exl") else name
+        for name in names
+    ]
     return ", ".join(shown) if shown else NONE
 
 

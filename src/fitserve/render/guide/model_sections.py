@@ -1,10 +1,22 @@
 """What fits, the recommended set-ups, their speeds, engines compared, and memory against context and users."""
 
+from fitserve.foundation.intervals import Interval
 from fitserve.foundation.units import GIB
+from fitserve.guides.hardware import choices
 from fitserve.guides.types import EngineRow, FitRow, FitTable, Grid, Guide, Setup
 from fitserve.render.charts import Line, MemoryBar, Range, Segment, interval_chart, line_chart, memory_bars
 from fitserve.render.guide.words import (
-    NONE, Words, engine_name, format_name, gb_text, gib_text, machine_name, model_name, range_text, rate_cell, split_text,
+    NONE,
+    Words,
+    engine_name,
+    format_name,
+    gb_text,
+    gib_text,
+    machine_name,
+    model_name,
+    range_text,
+    rate_cell,
+    split_text,
     tokens_text,
 )  # fmt: skip
 from fitserve.render.human import bytes_text, params_text
@@ -12,7 +24,16 @@ from fitserve.render.page.document import Block, Cell, Figure, Heading, Paragrap
 from fitserve.render.speed_text import rate_text, seconds_text
 from fitserve.search.evaluate import Evaluated, quality_class, quality_classes
 
-_DRAWN = {"weights", "kv_cache", "recurrent_state", "activations", "cuda_graphs", "runtime", "compute_buffer", "output_buffer"}
+_DRAWN = {
+    "weights",
+    "kv_cache",
+    "recurrent_state",
+    "activations",
+    "cuda_graphs",
+    "runtime",
+    "compute_buffer",
+    "output_buffer",
+}
 _KV_LAST = ("kv_cache",)
 
 
@@ -53,7 +74,10 @@ def _fit_cells(row: FitRow, words: Words) -> tuple[Cell, ...]:
         verdict,
         Cell(text=tokens_text(row.context_tokens)),
         rate_cell(item),
-        Cell(text=engine_name(deployment.engine), note="" if deployment.machine.is_cpu_only or not item.fits else split_text(item, words)),
+        Cell(
+            text=engine_name(deployment.engine),
+            note="" if deployment.machine.is_cpu_only or not item.fits else split_text(item, words),
+        ),
     )
 
 
@@ -114,7 +138,9 @@ def _why(setup: Setup, words: Words) -> Paragraph:
     text = words(f"why_{setup.purpose}", context=setup.context_tokens, pace=f"{setup.least_tok_per_s or 0:g}")
     if setup.place is not None:
         place = setup.place
-        text += " " + words("place", **named, likely=f"{place.likely:.0f}", low=f"{place.low:.0f}", high=f"{place.high:.0f}")
+        text += " " + words(
+            "place", named, likely=f"{place.likely:.0f}", low=f"{place.low:.0f}", high=f"{place.high:.0f}"
+        )
     else:
         text += " " + words("no_place", model=named["model"])
     if setup.next_models:
@@ -145,7 +171,11 @@ def memory_figure(item: Evaluated, words: Words, chart_id: str) -> Figure | None
             )
         )  # fmt: skip
     spoken = "; ".join(f"{bar.name}: " + ", ".join(part.title for part in bar.segments) for bar in bars)
-    title = words("memory_title", model=model_name(item.deployment.model.id), format=format_name(item.deployment.weight_format.name))
+    title = words(
+        "memory_title",
+        model=model_name(item.deployment.model.id),
+        format=format_name(item.deployment.weight_format.name),
+    )
     svg = memory_bars(
         bars, chart_id=chart_id, title=title, description=spoken, unit="GiB",
         limit_text=words("limit_text", limit=f"{bars[-1].limit:.1f}"),
@@ -160,7 +190,8 @@ def memory_table(item: Evaluated, words: Words) -> Table:
     used = budget.devices[: max(1, item.deployment.device_count)]
     codes = dict.fromkeys(part.code for device in used for part in device.items)
     rows = [
-        (Cell(text=words.texts.text("memory", code)), *(Cell(text=gib_text(device.item(code))) for device in used)) for code in codes
+        (Cell(text=words.texts.text("memory", code)), *(Cell(text=gib_text(device.item(code))) for device in used))
+        for code in codes
     ]
     rows.append((Cell(text=words("sum")), *(Cell(text=gib_text(device.used_bytes)) for device in used)))
     rows.append((Cell(text=words("usable")), *(Cell(text=gib_text(device.usable_bytes)) for device in used)))
@@ -177,13 +208,24 @@ def speeds_section(guide: Guide, words: Words) -> Section:
         item = setup.item
         if item.speed is None:
             continue
-        rate, name = item.speed.per_user_tok_per_s, f"{model_name(item.deployment.model.id)} {format_name(item.deployment.weight_format.name)}"
-        ranges.append(Range(name=name, low=rate.low, likely=rate.likely, high=rate.high, text=f"{rate_text(rate.likely)} tok/s ({range_text(rate)})"))
+        rate, name = (
+            item.speed.per_user_tok_per_s,
+            f"{model_name(item.deployment.model.id)} {format_name(item.deployment.weight_format.name)}",
+        )
+        ranges.append(
+            Range(
+                name=name,
+                low=rate.low,
+                likely=rate.likely,
+                high=rate.high,
+                text=f"{rate_text(rate.likely)} tok/s ({range_text(rate)})",
+            )
+        )
         prefill = item.speed.prefill_tok_per_s
         rows.append(
             (
                 Cell(text=name), Cell(text=engine_name(item.deployment.engine)), rate_cell(item),
-                Cell(text=seconds_text(item.speed.ttft_s.likely), note=f"{seconds_text(item.speed.ttft_s.low)}–{seconds_text(item.speed.ttft_s.high)}"),
+                _first_token(item.speed.ttft_s),
                 Cell(text=NONE if prefill is None else rate_text(prefill.likely)),
             )
         )  # fmt: skip
@@ -191,14 +233,22 @@ def speeds_section(guide: Guide, words: Words) -> Section:
         described = "; ".join(f"{item.name}: {item.text}" for item in ranges)
         blocks.append(
             Figure(
-                svg=interval_chart(ranges, chart_id="speeds", title=words("title_speeds"), description=described, unit="tok/s"),
+                svg=interval_chart(
+                    ranges, chart_id="speeds", title=words("title_speeds"), description=described, unit="tok/s"
+                ),
                 caption=words("speeds_caption"),
             )
         )
-        blocks.append(Table(headings=words.heads("setup", "engine", ">rate", ">first_token", ">prefill"), rows=tuple(rows)))
+        blocks.append(
+            Table(headings=words.heads("setup", "engine", ">rate", ">first_token", ">prefill"), rows=tuple(rows))
+        )
     reasons = dict.fromkeys(words.texts.reason(r) for s in guide.setups if s.item.speed for r in s.item.speed.reasons)
     blocks += [Paragraph(text=text, is_note=True) for text in reasons]
     return Section(id="speeds", title=words("title_speeds"), blocks=tuple(blocks))
+
+
+def _first_token(wait: Interval) -> Cell:
+    return Cell(text=seconds_text(wait.likely), note=f"{seconds_text(wait.low)}–{seconds_text(wait.high)}")
 
 
 def _distinct(setups: tuple[Setup, ...]) -> list[Setup]:
@@ -221,13 +271,13 @@ def engines_section(guide: Guide, words: Words) -> Section:
     if not guide.engines or guide.grid is None:
         return Section(id="engines", title=words("title_engines"), blocks=(Paragraph(text=words("no_setup")),))
     model = guide.grid.item.deployment.model
-    users = 8
+    context, users = guide.grid.item.deployment.context_tokens, choices()["comparison"]["crowd"]
     heads = words.heads("engine", "format", "verdict", ">rate", ">rate_crowd", ">memory_used", "why")
     rows = tuple(_engine_cells(row, words) for row in guide.engines)
     return Section(
         id="engines", title=words("title_engines"),
         blocks=(
-            Paragraph(text=words("engines_lead", model=model_name(model.id), context=guide.grid.item.deployment.context_tokens, users=users)),
+            Paragraph(text=words("engines_lead", model=model_name(model.id), context=context, users=users)),
             Table(headings=heads, rows=rows),
         ),
     )  # fmt: skip
@@ -238,7 +288,13 @@ def _engine_cells(row: EngineRow, words: Words) -> tuple[Cell, ...]:
     why = NONE if row.reason is None else words.texts.reason(row.reason)
     name = Cell(text=engine_name(row.engine), note=row.version)
     if item is None:
-        return name, Cell(text=NONE), Cell(text=words.texts.text("verdict", "not_supported"), verdict="unsup"), *(Cell(text=NONE) for _ in range(3)), Cell(text=why)
+        return (
+            name,
+            Cell(text=NONE),
+            Cell(text=words.texts.text("verdict", "not_supported"), verdict="unsup"),
+            *(Cell(text=NONE) for _ in range(3)),
+            Cell(text=why),
+        )
     crowd = NONE
     if row.crowd is not None and row.crowd.speed is not None:
         crowd = rate_text(row.crowd.speed.output_tok_per_s.likely)
@@ -262,10 +318,19 @@ def context_section(guide: Guide, words: Words) -> Section:
     per_token = 0 if grid.item.budget is None else grid.item.budget.kv.bytes_per_token
     heads = (words("head_context"), *(f">{words('users_gib', users=users)}" for users in grid.users))
     rows = tuple(
-        (Cell(text=f"{tokens:,}"), *(_grid_cell(grid, tokens, users) for users in grid.users)) for tokens in grid.contexts
+        (Cell(text=f"{tokens:,}"), *(_grid_cell(grid, tokens, users) for users in grid.users))
+        for tokens in grid.contexts
     )
     blocks: list[Block] = [
-        Paragraph(text=words("context_lead", **named, engine=deployment.engine, per_token_bytes=per_token, limit_bytes=grid.limit_bytes)),
+        Paragraph(
+            text=words(
+                "context_lead",
+                named,
+                engine=deployment.engine,
+                per_token_bytes=per_token,
+                limit_bytes=grid.limit_bytes,
+            )
+        ),
         _grid_figure(grid, words, named),
         Table(headings=heads, rows=rows, caption=words("caption_grid")),
         Paragraph(text=words("grid_note"), is_note=True),
@@ -291,7 +356,7 @@ def _grid_figure(grid: Grid, words: Words, named: dict[str, str]) -> Figure:
     names = [f"{tokens // 1024}k" for tokens in grid.contexts]
     return Figure(
         svg=line_chart(
-            lines, chart_id="grid", title=words("title_context"), description=words("grid_description", **named),
+            lines, chart_id="grid", title=words("title_context"), description=words("grid_description", named),
             x_title=words("axis_context"), y_title=words("axis_memory"), x_names=names, limit=limit,
             limit_text=words("limit_text", limit=f"{limit:.1f}"), top=limit * 1.3,
         ),

@@ -12,7 +12,12 @@ from fitserve.render.money import money_text, price_text
 from fitserve.render.page.document import Block, Bullets, Cell, Code, Heading, Paragraph, Section, Table
 
 _HOURS_PER_DAY, _DAYS_PER_MONTH = 24, 30.4375
-_FORMS = (("linux", "bash", "bash"), ("windows", "powershell", "powershell"), ("docker", "docker", "bash"), ("compose", "compose", "yaml"))
+_FORMS = (
+    ("linux", "bash", "bash"),
+    ("windows", "powershell", "powershell"),
+    ("docker", "docker", "bash"),
+    ("compose", "compose", "yaml"),
+)
 _BATCHED = {"vllm", "sglang", "tensorrt-llm", "tgi"}
 _TABLE_CLAIMS = ("limit", "size", "runs", "room", "speed_impossible", "speed", "speed_of_nothing")
 
@@ -26,7 +31,8 @@ def commands_section(guide: Guide, words: Words) -> Section:
             continue
         shown.add(made.command.argv)
         deployment = made.setup.item.deployment
-        title = f"{words(f'purpose_{made.setup.purpose}')}: {model_name(deployment.model.id)} {format_name(deployment.weight_format.name)} · {engine_name(deployment.engine)}"
+        what = f"{model_name(deployment.model.id)} {format_name(deployment.weight_format.name)}"
+        title = f"{words(f'purpose_{made.setup.purpose}')}: {what} · {engine_name(deployment.engine)}"
         blocks.append(Heading(text=title))
         blocks += _all_forms(made, words) if number == 0 else _own_form(guide, made, words)
     if not blocks:
@@ -100,7 +106,7 @@ def split_section(guide: Guide, words: Words) -> Section | None:
     flags = f"--split-mode layer --tensor-split {split.tensor_split}"
     link = next((profile for profile in guide.profiles if profile.link_bytes_per_s), None)
     blocks: list[Block] = [
-        Paragraph(text=words("split_lead", **named)),
+        Paragraph(text=words("split_lead", named)),
         Table(headings=words.heads("device", "layers", ">count", ">weights_gib", ">used_gib"), rows=rows),
         Heading(text="llama.cpp"),
         Code(text=flags, language="sh"),
@@ -116,7 +122,10 @@ def split_section(guide: Guide, words: Words) -> Section | None:
         blocks.append(
             Paragraph(
                 text=words(
-                    "split_link", hop_bytes=split.hop_bytes, link=link_name(link.link_name), rate=f"{link.link_bytes_per_s / 1e9:,.0f}"
+                    "split_link",
+                    hop_bytes=split.hop_bytes,
+                    link=link_name(link.link_name),
+                    rate=f"{link.link_bytes_per_s / 1e9:,.0f}",
                 )
             )
         )
@@ -134,7 +143,8 @@ def _device_map(split: SplitGuide) -> str:
     first, last = split.parts[0].device, split.parts[-1].device
     lines = ["device_map = {", f'    "model.embed_tokens": {first},', f'    "model.rotary_emb": {first},']
     lines += [
-        f'    **{{f"model.layers.{{i}}": {part.device} for i in range({part.first_layer}, {part.last_layer + 1})}},' for part in split.parts
+        f'    **{{f"model.layers.{{i}}": {part.device} for i in range({part.first_layer}, {part.last_layer + 1})}},'
+        for part in split.parts
     ]
     return "\n".join([*lines, f'    "model.norm": {last},', f'    "lm_head": {last},', "}"])
 
@@ -147,7 +157,9 @@ def cost_section(guide: Guide, words: Words) -> Section:
     else:
         kwh_day = cost.watts / 1000 * _HOURS_PER_DAY
         blocks.append(
-            words("energy", watts=f"{cost.watts:,.0f}", day=f"{kwh_day:,.1f}", month=f"{kwh_day * _DAYS_PER_MONTH:,.0f}")
+            words(
+                "energy", watts=f"{cost.watts:,.0f}", day=f"{kwh_day:,.1f}", month=f"{kwh_day * _DAYS_PER_MONTH:,.0f}"
+            )
         )
         if cost.usd_per_kwh is not None:
             usd = float(cost.usd_per_kwh) * kwh_day * _DAYS_PER_MONTH
@@ -170,7 +182,14 @@ def cost_section(guide: Guide, words: Words) -> Section:
         }
         dates = [quote.price_date for quote in quotes if quote.price_date]
         blocks.append(
-            words("rent", **prices, count=len(quotes), provider=middle.provider, oldest=min(dates, default="?"), newest=max(dates, default="?"))
+            words(
+                "rent",
+                prices,
+                count=len(quotes),
+                provider=middle.provider,
+                oldest=min(dates, default="?"),
+                newest=max(dates, default="?"),
+            )
         )
     return Section(id="cost", title=words("title_cost"), blocks=(Bullets(items=tuple(blocks)),))
 

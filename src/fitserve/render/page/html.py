@@ -5,9 +5,21 @@ from functools import lru_cache
 from html import escape
 from importlib.resources import files
 
-from fitserve.render.page.document import Block, Bullets, Cell, Code, Document, Figure, Heading, Paragraph, Section, Table
+from fitserve.render.page.document import (
+    Block,
+    Bullets,
+    Cell,
+    Code,
+    Document,
+    Figure,
+    Heading,
+    Paragraph,
+    Section,
+    Table,
+)
 
 _INLINE = re.compile(r"`([^`]+)`|\*\*([^*]+)\*\*")
+_UNIT = re.compile(r"(\d) (GiB|MiB|KiB|GB|B|tok/s|TFLOPS|W|kWh|%|ms|s|µs)(?![A-Za-z])")
 _SIGNS = {
     "fits": '<circle cx="8" cy="8" r="7" fill="currentColor"/><path class="mark" d="M4.5 8.2l2.4 2.5 4.6-5.2"/>',
     "tight": '<circle cx="8" cy="8" r="6.4" class="ring"/><path d="M8 1.6a6.4 6.4 0 0 1 0 12.8z" fill="currentColor"/>',
@@ -16,6 +28,8 @@ _SIGNS = {
     "unknown": '<circle cx="8" cy="8" r="6.4" class="ring"/><path class="ring" d="M5 8h6"/>',
 }
 """One shape a verdict, so that colour alone never carries it."""
+_LONG = 36
+"""Letters from which a cell stands on a line of its own on narrow screens."""
 
 
 @lru_cache(maxsize=1)
@@ -44,6 +58,7 @@ def html(document: Document) -> str:
 
 def inline(text: str) -> str:
     """A text with its code and bold parts."""
+    text = _UNIT.sub("\\1\u00a0\\2", text)  # a number and its unit stay on one line
     parts, end = [], 0
     for match in _INLINE.finditer(text):
         parts.append(escape(text[end : match.start()]))
@@ -76,14 +91,10 @@ def _block(block: Block) -> str:
 
 
 def _table(table: Table) -> str:
-    heads = "".join(
-        f'<th scope="col"{_figure(name)}>{escape(name.removeprefix(">"))}</th>' for name in table.headings
-    )
+    heads = "".join(f'<th scope="col"{_figure(name)}>{escape(name.removeprefix(">"))}</th>' for name in table.headings)
     caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
     rows = "".join(f"<tr>{_cells(table.headings, row)}</tr>\n" for row in table.rows)
-    return (
-        f'<div class="scroll"><table>{caption}<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>'
-    )
+    return f'<div class="scroll"><table>{caption}<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>'
 
 
 def _cells(headings: tuple[str, ...], row: tuple[Cell, ...]) -> str:
@@ -96,7 +107,8 @@ def _cells(headings: tuple[str, ...], row: tuple[Cell, ...]) -> str:
             text = f'<span class="v v-{cell.verdict}">{_sign(cell.verdict)}{text}</span>'
         label = "" if index == 0 else f' data-label="{escape(heading.removeprefix(">"))}"'
         tag = 'th scope="row"' if index == 0 else "td"
-        made.append(f"<{tag}{_figure(heading)}{label}>{text}{note}</{tag.split()[0]}>")
+        kind = ' class="text"' if not heading.startswith(">") and len(cell.text) > _LONG else _figure(heading)
+        made.append(f"<{tag}{kind}{label}>{text}{note}</{tag.split()[0]}>")
     return "".join(made)
 
 
