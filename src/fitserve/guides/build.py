@@ -6,7 +6,7 @@ from fitserve.guides.checks import checks
 from fitserve.guides.claim_world import ClaimWorld
 from fitserve.guides.claims import claims
 from fitserve.guides.compare import comparison_item, engine_rows, grid_of, split_guide
-from fitserve.guides.hardware import profiles, support
+from fitserve.guides.hardware import choices, profiles, support
 from fitserve.guides.judge import Rig, rig_of
 from fitserve.guides.request import GuideRequest
 from fitserve.guides.settings import settings
@@ -37,12 +37,13 @@ def guide(request: GuideRequest, world: World) -> Guide:
     parts = [rig if part is machine else rig_of(part, resolved.workload) for part in machine_parts(machine)]
     tables = tuple(fit_table(part, tuple(setup.item.deployment.model.id for setup in chosen)) for part in parts)
     compared = comparison_item(rig) or (chosen[0].item if chosen else None)
+    roomy = comparison_item(rig, choices()["comparison"]["most_share"]) or compared
     split = None if compared is None else split_guide(rig, compared)
     blocked = _blocked(found_profiles, machine)
     return Guide(
         machine=machine, workload=resolved.workload, use=request.use, notes=_notes(resolved, machine), profiles=found_profiles,
         host_support=host_support, tables=tables, setups=chosen,
-        engines=() if compared is None else engine_rows(rig, compared.deployment.model, blocked),
+        compared=roomy, engines=() if roomy is None else engine_rows(rig, roomy.deployment.model, blocked),
         grid=None if compared is None else grid_of(rig, compared),
         commands=tuple(found for setup in chosen if (found := _command(setup)) is not None),
         settings=settings(rig, found_profiles, split), split=split, checks=checks(machine, found_profiles, compared),

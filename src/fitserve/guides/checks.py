@@ -85,12 +85,12 @@ def _link(profile: DeviceProfile) -> Iterator[Check]:
     if profile.link_bytes_per_s is None:
         return
     low, high = load_toml("fitserve.guides", "checklist.toml")["shares"]["link"]
-    rate = profile.link_bytes_per_s / 1e9
-    is_optional = profile.link_name == "nvlink-bridge"
+    rate, bridge = profile.link_bytes_per_s / 1e9, (profile.bridge_bytes_per_s or 0) / 1e9
     yield Check(
-        code="check_link_bridge" if is_optional else "check_link", command="fitserve probe",
+        code="check_link_bridge" if bridge else "check_link", command="fitserve probe",
         parameters=(
             ("gpu", profile.device.id), ("link", str(profile.link_name)), ("rate", f"{rate:.3g}"),
-            ("low", f"{rate * low:.3g}"), ("high", f"{rate * high:.3g}"),
+            ("low", f"{rate * low:.3g}"), ("high", f"{rate * high:.3g}"), ("bridge", f"{bridge:.3g}"),
+            ("bridge_low", f"{bridge * low:.3g}"), ("bridge_high", f"{bridge * high:.3g}"),
         ),
     )  # fmt: skip

@@ -39,8 +39,8 @@ def conditions(world: ClaimWorld) -> set[str]:
         "several": len(devices) > 1, "gpu": bool(devices) and not any(d.is_unified for d in devices), "cpu": not devices,
         "volta": volta, "two_32": two_32, "not_old_guide": not (volta and two_32),
         "pre_fp8": 0 < capability < _FP8, "marlin": capability >= _MARLIN, "tensor_cores": capability == _TENSOR_CORES,
-        "nvlink": any(link.startswith("nvlink") and link != "nvlink-bridge" for link in links),
-        "no_nvlink": not any(link.startswith("nvlink") for link in links),
+        "nvlink": any(link.startswith("nvlink") for link in links),
+        "no_nvlink": not any(p.bridge_bytes_per_s or (p.link_name or "").startswith("nvlink") for p in profiles),
         "slow_70b": not (volta and two_32), "memory_16": memory >= 16 * GIB, "memory_48": memory >= 48 * GIB,
     }  # fmt: skip
     return {name for name, is_so in checks.items() if is_so} | {device.vendor for device in devices}

@@ -7,7 +7,8 @@ from fitserve.engines.registry import engine, engines
 from fitserve.foundation.errors import FitserveError
 from fitserve.foundation.reasons import Reason, Severity
 from fitserve.guides.hardware import choices
-from fitserve.guides.judge import Rig, catalogue, format_of, judge, rate_of
+from fitserve.guides.judge import Rig, catalogue, format_of, host_usable_bytes, judge, rate_of
+from fitserve.guides.tables import memory_bytes
 from fitserve.guides.types import Cell, EngineRow, Grid, SplitGuide, SplitPart
 from fitserve.models.types import LanguageModel
 from fitserve.search.enumerate import candidates
@@ -21,8 +22,12 @@ _PLACES_LAYERS = "llama.cpp"
 _HALF_BYTES = 2  # hidden states pass between devices in 16 bit
 
 
-def comparison_item(rig: Rig) -> Evaluated | None:
-    """The model of the comparison in its format, on the engine that splits by layers; None where nothing fits."""
+def comparison_item(rig: Rig, most_share: float = 1.0) -> Evaluated | None:
+    """The model of the comparison in its format, on the engine that splits by layers; None where nothing fits.
+
+    `most_share`: the file takes at most this share of the memory.
+    """
+    memory = memory_bytes(rig.machine)
     state = rig.support.get(_PLACES_LAYERS)
     if state is None:
         return None
@@ -30,7 +35,12 @@ def comparison_item(rig: Rig) -> Evaluated | None:
     for name in choices()["comparison"]["names"]:
         model = catalogue(name)
         item = None if model is None else judge(rig, model, on, format_of(choices()["comparison"]["format"]))
-        if item is not None and item.fits:
+        if (
+            item is not None
+            and item.fits
+            and item.budget is not None
+            and item.budget.weights_bytes <= most_share * memory
+        ):
             return item
     return None
 
@@ -94,7 +104,7 @@ def grid_of(rig: Rig, item: Evaluated) -> Grid:
     usable = 0
     if budget is not None:
         used = budget.devices[: item.deployment.device_count] or budget.devices
-        usable = sum(device.usable_bytes for device in used) or (rig.machine.host.ram_bytes or 0)
+        usable = sum(device.usable_bytes for device in used) or host_usable_bytes(rig.machine)
     return Grid(item=item, contexts=contexts, users=users, cells=cells, limit_bytes=usable)
 
 

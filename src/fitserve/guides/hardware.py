@@ -18,6 +18,7 @@ from fitserve.models.formats import parse_format
 
 _PACKAGE = "fitserve.guides"
 _PROBE_CONTEXT = 4096
+_BRIDGE = "nvlink-bridge"
 _STORED = "_not_accelerated"
 
 
@@ -36,7 +37,9 @@ def profiles(machine: Machine) -> tuple[DeviceProfile, ...]:
 def _profile(device: Accelerator, machine: Machine) -> DeviceProfile:
     row = gpu_rows().get(device.id, {})
     links = [link for link in row.get("interconnects") or () if link["bytes_per_s_per_direction"]]
-    best = max(links, key=lambda link: float(link["bytes_per_s_per_direction"]), default=None)
+    bridge = next((link for link in links if link["kind"] == _BRIDGE), None)
+    own = [link for link in links if link["kind"] != _BRIDGE]
+    best = max(own, key=lambda link: float(link["bytes_per_s_per_direction"]), default=None)
     return DeviceProfile(
         device=device,
         count=sum(1 for item in machine.devices if item.id == device.id),
@@ -44,6 +47,7 @@ def _profile(device: Accelerator, machine: Machine) -> DeviceProfile:
         support=support(Machine(devices=(device,), host=machine.host)),
         link_name=None if best is None else best["kind"],
         link_bytes_per_s=None if best is None else float(best["bytes_per_s_per_direction"]),
+        bridge_bytes_per_s=None if bridge is None else float(bridge["bytes_per_s_per_direction"]),
         tdp_w=row.get("tdp_w"),
     )
 

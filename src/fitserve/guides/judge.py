@@ -112,7 +112,7 @@ def judge(
 
 
 def options(rig: Rig, model: LanguageModel, workload: Workload, fewest_bits: float) -> list[Evaluated]:
-    """Every published format of a model, of at least so many bits, that fits and has a speed."""
+    """Every published format of a model, of at least so many bits, that fits."""
     found = []
     for on in rig.engines:
         free = Wishes(engines=(on,))
@@ -123,7 +123,7 @@ def options(rig: Rig, model: LanguageModel, workload: Workload, fewest_bits: flo
             if rig.machine.devices and not weights_may_fit(model, offered, rig.machine):
                 continue
             item = judge(rig, model, on, offered, workload)
-            if item is not None and item.fits and item.speed is not None and item.is_accelerated:
+            if item is not None and item.fits and item.is_accelerated:
                 found.append(item)
     return found
 
@@ -141,6 +141,31 @@ def file_bytes(model: LanguageModel, weight_format: WeightFormat) -> float | Non
 def rate_of(item: Evaluated) -> float:
     """Tokens a second of one user; zero without a prediction."""
     return 0.0 if item.speed is None else item.speed.per_user_tok_per_s.likely
+
+
+def read_bytes(item: Evaluated) -> float | None:
+    """Weights read for a token: the file, of experts the share that runs."""
+    model = item.deployment.model
+    size = file_bytes(model, item.deployment.weight_format)
+    row = rows().get(model.id) or {}
+    active, total = row.get("active_params"), row.get("total_params")
+    if size is None:
+        return None
+    return size * active / total if active and total else size
+
+
+def pace_of(item: Evaluated) -> float:
+    """Tokens a second: as predicted; without a prediction the ceiling at the memory rate of an ordinary machine."""
+    if item.speed is not None:
+        return rate_of(item)
+    read = read_bytes(item)
+    return choices()["ceilings"]["usual_gb_per_s"] * 1e9 / read if read else 0.0
+
+
+def host_usable_bytes(machine: Machine) -> int:
+    """RAM for a model, less what the system keeps."""
+    features = {row["feature"]: row["value"] for row in engine("llama.cpp").facts["features"]}
+    return max(0, (machine.host.ram_bytes or 0) - int(features["host_reserve_bytes"]))
 
 
 def format_of(name: str) -> WeightFormat:

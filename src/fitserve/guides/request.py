@@ -18,4 +18,5 @@ class GuideRequest(Request):
 
     def hardware(self) -> FitRequest:
         """The same hardware as a request about the catalogue."""
-        return FitRequest(**self.model_dump(exclude={"usd_per_kwh"}, exclude_defaults=True))
+        # its values were validated here already
+        return FitRequest.model_construct(**self.model_dump(exclude={"usd_per_kwh"}, exclude_defaults=True))

@@ -60,9 +60,13 @@ def _conditions(rig: Rig, profiles: tuple[DeviceProfile, ...]) -> set[str]:
     lowest = min((profile.device.capability_number or _VOLTA for profile in profiles), default=_VOLTA)
     if lowest < _VOLTA:
         holds.add("volta")
-    if "nvidia" in vendors and not any((profile.link_name or "").startswith("nvlink") for profile in profiles):
+    if "nvidia" in vendors and not any(_has_nvlink(profile) for profile in profiles):
         holds.add("no_p2p")
     return holds
+
+
+def _has_nvlink(profile: DeviceProfile) -> bool:
+    return bool(profile.bridge_bytes_per_s) or (profile.link_name or "").startswith("nvlink")
 
 
 def _values(rig: Rig, split: SplitGuide | None) -> dict[str, Parameter]:

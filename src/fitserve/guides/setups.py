@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from fitserve.guides.hardware import choices
-from fitserve.guides.judge import Rig, catalogue, file_bytes, options, rate_of
+from fitserve.guides.judge import Rig, catalogue, file_bytes, options, pace_of
 from fitserve.guides.types import Setup
 from fitserve.models.catalog.lookup import rows
 from fitserve.models.types import LanguageModel
@@ -58,7 +58,7 @@ class _Search:
         for pace in paces:
             qualified: list[tuple[LanguageModel, Evaluated]] = []
             for model in models:
-                fast = [item for item in self.options(model, workload) if rate_of(item) >= pace]
+                fast = [item for item in self.options(model, workload) if pace_of(item) >= pace]
                 best = _truest(fast) if name == "quality" else _widest(fast)
                 if best is not None:
                     qualified.append((model, best))
@@ -72,7 +72,7 @@ class _Search:
         """The fastest of the models in the upper part of the ranking."""
         models = [model for model in self._placed("chat") if _surely(model.id, "chat") >= least_place]
         best = [(model, found) for model in models if (found := _fastest(self.options(model, self.rig.workload)))]
-        best.sort(key=lambda pair: (-rate_of(pair[1]), pair[0].id))
+        best.sort(key=lambda pair: (-pace_of(pair[1]), pair[0].id))
         return self._setup("speed", "chat", best[: _RUNNERS_UP + 1], None) if best else None
 
     def largest(self) -> Setup | None:
@@ -131,7 +131,7 @@ def _widest(items: Sequence[Evaluated]) -> Evaluated | None:
 
 def _widest_key(item: Evaluated) -> tuple[float, ...]:
     found = quality_class(item.deployment.model, item.deployment.weight_format)
-    return float(item.has("tight")), float(max(1, found)), -rate_of(item)
+    return float(item.has("tight")), float(max(1, found)), -pace_of(item)
 
 
 def _truest(items: Sequence[Evaluated]) -> Evaluated | None:
@@ -141,11 +141,11 @@ def _truest(items: Sequence[Evaluated]) -> Evaluated | None:
         key=lambda item: (
             item.has("tight"),
             quality_class(item.deployment.model, item.deployment.weight_format),
-            -rate_of(item),
+            -pace_of(item),
         ),
         default=None,
     )
 
 
 def _fastest(items: Sequence[Evaluated]) -> Evaluated | None:
-    return max(items, key=rate_of, default=None)
+    return max(items, key=pace_of, default=None)

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from fitserve.engines.contract import Engine
+from fitserve.engines.registry import engine
 from fitserve.foundation.errors import FitserveError
 from fitserve.guides.hardware import choices
-from fitserve.guides.judge import Rig, catalogue, file_bytes, format_of, judge
+from fitserve.guides.judge import Rig, catalogue, file_bytes, format_of, host_usable_bytes, judge
 from fitserve.guides.types import FitRow, FitTable, SizeLimit
 from fitserve.hardware.types import Machine
 from fitserve.models.types import LanguageModel
@@ -124,22 +125,16 @@ def _limits(rig: Rig) -> Iterator[SizeLimit]:
     model = catalogue(_REFERENCE)
     if state is None or model is None:
         return
-    from fitserve.engines.registry import engine
-
     for name in _LIMIT_FORMATS:
         wanted = format_of(name)
         item = judge(rig, model, (engine("llama.cpp"), str(state.version)), wanted)
         size = file_bytes(model, wanted)
         if item is None or item.budget is None or size is None:
             continue
-        usable = sum(device.usable_bytes for device in item.budget.devices) or _ram_usable(rig.machine)
+        usable = sum(device.usable_bytes for device in item.budget.devices) or host_usable_bytes(rig.machine)
         items = [i for d in item.budget.devices for i in d.items] or list(item.budget.host_items)
         rest = sum(i.likely_bytes for i in items if i.code != "weights" and not i.is_rest)
         bits = size * 8 / model.params("text")
         yield SizeLimit(
             format=name, bits_per_weight=bits, usable_bytes=usable, other_bytes=rest, params=max(0, usable - rest) * 8 / bits
         )  # fmt: skip
-
-
-def _ram_usable(machine: Machine) -> int:
-    return machine.host.ram_bytes or 0

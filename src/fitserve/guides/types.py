@@ -60,6 +60,8 @@ class DeviceProfile:
     support: tuple[EngineSupport, ...]
     link_name: str | None
     link_bytes_per_s: float | None
+    bridge_bytes_per_s: float | None
+    """Rate over an NVLink bridge, which is sold apart."""
     tdp_w: float | None
 
 
@@ -236,6 +238,8 @@ class Guide:
     host_support: tuple[EngineSupport, ...]
     tables: tuple[FitTable, ...]
     setups: tuple[Setup, ...]
+    compared: Evaluated | None
+    """What the engines are compared with."""
     engines: tuple[EngineRow, ...]
     grid: Grid | None
     commands: tuple[CommandSet, ...]

@@ -47,7 +47,10 @@ def _summary(guide: Guide, words: Words) -> tuple[str, ...]:
     item = guide.setups[0].item
     deployment = item.deployment
     longest = 0 if item.budget is None else item.budget.kv.max_context_tokens
-    rate = "?" if item.speed is None else rate_text(item.speed.per_user_tok_per_s.likely)
+    if item.speed is None:
+        named = {"model": model_name(deployment.model.id), "format": format_name(deployment.weight_format.name)}
+        return (words("summary_plain", named, longest=longest, engine=engine_name(deployment.engine)),)
+    rate = rate_text(item.speed.per_user_tok_per_s.likely)
     first = words(
         "summary", model=model_name(deployment.model.id),
         format=format_name(deployment.weight_format.name), rate=rate,

@@ -49,13 +49,10 @@ def _device_rows(profile: DeviceProfile, words: Words, is_mixed: bool) -> list[t
     elif device.gfx or device.metal_family:
         rows.append(cells(prefix + words("generation"), device.gfx or f"Apple {str(device.metal_family).upper()}"))
     if profile.link_bytes_per_s and profile.count > 1:
-        optional = "link_optional" if profile.link_name == "nvlink-bridge" else "link_rate"
-        rows.append(
-            cells(
-                prefix + words("link"),
-                words(optional, link=link_name(profile.link_name), rate=f"{profile.link_bytes_per_s / 1e9:,.0f}"),
-            )
-        )
+        bridge = profile.bridge_bytes_per_s
+        named = {"link": link_name(profile.link_name), "rate": f"{profile.link_bytes_per_s / 1e9:,.0f}"}
+        text = words("link_optional", named, bridge=f"{bridge / 1e9:,.0f}") if bridge else words("link_rate", named)
+        rows.append(cells(prefix + words("link"), text))
     if profile.tdp_w:
         rows.append(cells(prefix + words("power"), f"{profile.tdp_w:,.0f} W"))
     return rows

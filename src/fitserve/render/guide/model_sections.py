@@ -3,6 +3,7 @@
 from fitserve.foundation.intervals import Interval
 from fitserve.foundation.units import GIB
 from fitserve.guides.hardware import choices
+from fitserve.guides.judge import read_bytes
 from fitserve.guides.types import EngineRow, FitRow, FitTable, Grid, Guide, Setup
 from fitserve.render.charts import Line, MemoryBar, Range, Segment, interval_chart, line_chart, memory_bars
 from fitserve.render.guide.words import (
@@ -23,6 +24,7 @@ from fitserve.render.human import bytes_text, params_text
 from fitserve.render.page.document import Block, Cell, Figure, Heading, Paragraph, Section, Table
 from fitserve.render.speed_text import rate_text, seconds_text
 from fitserve.search.evaluate import Evaluated, quality_class, quality_classes
+from fitserve.search.speeds import load_of
 
 _DRAWN = {
     "weights",
@@ -136,6 +138,8 @@ def _why(setup: Setup, words: Words) -> Paragraph:
     """The rule, the place among ranked models, and who came next."""
     named = {"model": model_name(setup.item.deployment.model.id), "ranked": setup.ranked}
     text = words(f"why_{setup.purpose}", context=setup.context_tokens, pace=f"{setup.least_tok_per_s or 0:g}")
+    if setup.item.speed is None:
+        text += " " + words("by_ceiling", rate=choices()["ceilings"]["usual_gb_per_s"])
     if setup.place is not None:
         place = setup.place
         text += " " + words(
@@ -201,7 +205,8 @@ def memory_table(item: Evaluated, words: Words) -> Table:
 
 def speeds_section(guide: Guide, words: Words) -> Section:
     """Speeds of the set-ups with their intervals, as a chart and a table."""
-    prompt, output = _load(guide)
+    load = load_of(guide.workload)
+    prompt, output = load.prompt_tokens, load.output_tokens
     blocks: list[Block] = [Paragraph(text=words("speeds_lead", prompt=prompt, output=output))]
     ranges, rows = [], []
     for setup in _distinct(guide.setups):
@@ -242,9 +247,24 @@ def speeds_section(guide: Guide, words: Words) -> Section:
         blocks.append(
             Table(headings=words.heads("setup", "engine", ">rate", ">first_token", ">prefill"), rows=tuple(rows))
         )
+    else:
+        blocks = [Paragraph(text=words("speed_without")), _ceilings(guide, words)] if guide.setups else blocks
     reasons = dict.fromkeys(words.texts.reason(r) for s in guide.setups if s.item.speed for r in s.item.speed.reasons)
     blocks += [Paragraph(text=text, is_note=True) for text in reasons]
     return Section(id="speeds", title=words("title_speeds"), blocks=tuple(blocks))
+
+
+def _ceilings(guide: Guide, words: Words) -> Table:
+    """What memory of several kinds can read at most, in tokens a second."""
+    memories = choices()["ceilings"]["memories"]
+    rows = []
+    for setup in _distinct(guide.setups):
+        read, deployment = read_bytes(setup.item), setup.item.deployment
+        name = f"{model_name(deployment.model.id)} {format_name(deployment.weight_format.name)}"
+        figures = (Cell(text=rate_text(rate * 1e9 / read) if read else NONE) for _, rate in memories)
+        rows.append((Cell(text=name), Cell(text=NONE if read is None else gb_text(read)), *figures))
+    heads = tuple(f">{words('speed_ceiling', memory=memory, rate=rate)}" for memory, rate in memories)
+    return Table(headings=(*words.heads("setup", ">read_gb"), *heads), rows=tuple(rows))
 
 
 def _first_token(wait: Interval) -> Cell:
@@ -259,19 +279,12 @@ def _distinct(setups: tuple[Setup, ...]) -> list[Setup]:
     return list(found.values())
 
 
-def _load(guide: Guide) -> tuple[int, int]:
-    from fitserve.search.speeds import load_of
-
-    load = load_of(guide.workload)
-    return load.prompt_tokens, load.output_tokens
-
-
 def engines_section(guide: Guide, words: Words) -> Section:
     """All engines with one model, fastest first."""
-    if not guide.engines or guide.grid is None:
+    if not guide.engines or guide.compared is None:
         return Section(id="engines", title=words("title_engines"), blocks=(Paragraph(text=words("no_setup")),))
-    model = guide.grid.item.deployment.model
-    context, users = guide.grid.item.deployment.context_tokens, choices()["comparison"]["crowd"]
+    model = guide.compared.deployment.model
+    context, users = guide.compared.deployment.context_tokens, choices()["comparison"]["crowd"]
     heads = words.heads("engine", "format", "verdict", ">rate", ">rate_crowd", ">memory_used", "why")
     rows = tuple(_engine_cells(row, words) for row in guide.engines)
     return Section(
