@@ -101,6 +101,9 @@ FACT_TABLES = [
     ("fitserve.predict.data", "purposes.toml"),
     ("fitserve.predict", "streams.toml"),
     ("fitserve.hardware.catalog", "cpus.toml"),
+    ("fitserve.guides", "abilities.toml"),
+    ("fitserve.guides", "settings.toml"),
+    ("fitserve.guides", "checklist.toml"),
 ]
 
 
