@@ -330,9 +330,10 @@ def test_both_dark_sets_of_tokens_are_equal() -> None:
 
 
 NAMES = {
-    "llama", "cpp", "tok", "compute", "capability", "vLLM", "vllm", "attn", "flash", "prefill", "Transformers", "Docker", "Compose",
-    "Kubernetes",    "systemd", "Linux", "Windows", "macOS", "PowerShell", "bash", "Hugging", "Face", "Python", "NVLink", "PCIe", "FlashAttention",
-    "Ollama", "nvidia", "smi", "text", "generation", "webui", "fitserve", "NVIDIA", "probe", "kWh", "GiB", "MiB", "TFLOPS",
+    "llama", "cpp", "tok", "compute", "capability", "vLLM", "vllm", "attn", "flash", "prefill", "Transformers",
+    "Docker", "Compose", "Kubernetes", "systemd", "Linux", "Windows", "macOS", "PowerShell", "bash", "Hugging",
+    "Face", "Python", "NVLink", "PCIe", "FlashAttention", "Ollama", "nvidia", "smi", "text", "generation", "webui",
+    "fitserve", "NVIDIA", "probe", "kWh", "GiB", "MiB", "TFLOPS",
 }  # fmt: skip
 
 

@@ -42,8 +42,7 @@ def _checks(machine: Machine, profiles: tuple[DeviceProfile, ...], item: Evaluat
     if len(machine.devices) > 1:
         if "nvidia" in vendors:
             yield Check(code="check_topology", command="nvidia-smi topo -m")
-        for profile in profiles:
-            yield from _link(profile)
+        yield from _link(min(profiles, key=lambda profile: profile.link_bytes_per_s or 0.0))
     if item is not None and item.speed is not None:
         rate = item.speed.per_user_tok_per_s
         yield Check(
@@ -85,7 +84,7 @@ def _link(profile: DeviceProfile) -> Iterator[Check]:
     if profile.link_bytes_per_s is None:
         return
     low, high = load_toml("fitserve.guides", "checklist.toml")["shares"]["link"]
-    rate, bridge = profile.link_bytes_per_s / 1e9, (profile.bridge_bytes_per_s or 0) / 1e9
+    rate, bridge = profile.link_bytes_per_s / 1e9, (profile.bridge_bytes_per_s or 0) / 1e9 if profile.count > 1 else 0.0
     yield Check(
         code="check_link_bridge" if bridge else "check_link", command="fitserve probe",
         parameters=(

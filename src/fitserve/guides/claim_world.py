@@ -35,7 +35,7 @@ class ClaimWorld:
         state = rig.support.get(engine_id)
         if model is None or state is None:
             return None
-        return judge(rig, model, (engine(engine_id), str(state.version)), format_of(format_name))
+        return judge(rig, model, (engine(engine_id), str(state.version)), format_of(format_name), uses_all=on == "all")
 
 
 def make(code: str, parameters: Mapping[str, Parameter], says: str | None = None) -> Claim:

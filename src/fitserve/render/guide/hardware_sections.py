@@ -8,6 +8,8 @@ from fitserve.render.page.document import Block, Bullets, Cell, Code, Heading, P
 
 _STATES = {"runs": "fits", "stored": "tight", "no": "no", "unknown": "unknown"}
 _OLDEST_OF_CUDA_13 = 75
+_FP32_SHARE = 0.7
+"""Of a device with units for 16 bit FP32 arithmetic reaches less than this share."""
 
 
 def system_section(guide: Guide, words: Words) -> Section:
@@ -39,7 +41,13 @@ def _device_rows(profile: DeviceProfile, words: Words, is_mixed: bool) -> list[t
         (Cell(text=prefix + "GPU"), Cell(text=f"{profile.count} × {name}" if profile.count > 1 else name)),
         (
             Cell(text=prefix + words("memory")),
-            Cell(text=words("memory_each", memory_bytes=device.memory_bytes, usable_bytes=device.engine_visible_bytes)),
+            Cell(
+                text=words(
+                    "memory_unified" if device.is_unified else "memory_each",
+                    memory_bytes=device.memory_bytes,
+                    usable_bytes=device.engine_visible_bytes,
+                )
+            ),
         ),
     ]
     if device.bandwidth_bytes_per_s:
@@ -175,7 +183,10 @@ def checklist_section(guide: Guide, words: Words) -> Section:
         named = dict(check.parameters)
         if "link" in named:
             named["link"] = link_name(str(named["link"]))
-        blocks.append(Paragraph(text=words(check.code, named)))
+        text = words(check.code, named)
+        if check.code == "check_matmul" and float(str(named["fp32"])) < _FP32_SHARE * float(str(named["tflops"])):
+            text += " " + words("check_matmul_fp32", named)
+        blocks.append(Paragraph(text=text))
     return Section(id="checks", title=words("title_checks"), blocks=tuple(blocks))
 
 

@@ -57,9 +57,10 @@ def _before(made: CommandSet, words: Words) -> list[Block]:
 def _all_forms(made: CommandSet, words: Words) -> list[Block]:
     blocks = _before(made, words)
     texts = shell_texts(made.command, made.is_native)
+    is_mac = made.setup.item.deployment.machine.host.os == "macos"
     for code, shell, language in _FORMS:
         text = texts.get(shell)
-        if text is not None:
+        if text is not None and not (is_mac and code == "windows"):
             blocks.append(Code(text=text, language=language, title=words(f"form_{code}")))
     test = steps(served_of(made.setup.item, made.command))["smoke_test"]
     if test is not None and test.shells["bash"]:
@@ -104,7 +105,7 @@ def split_section(guide: Guide, words: Words) -> Section | None:
         for part in split.parts
     )  # fmt: skip
     flags = f"--split-mode layer --tensor-split {split.tensor_split}"
-    link = next((profile for profile in guide.profiles if profile.link_bytes_per_s), None)
+    link = min(guide.profiles, key=lambda profile: profile.link_bytes_per_s or 0.0)
     blocks: list[Block] = [
         Paragraph(text=words("split_lead", named)),
         Table(headings=words.heads("device", "layers", ">count", ">weights_gib", ">used_gib"), rows=rows),
@@ -118,7 +119,7 @@ def split_section(guide: Guide, words: Words) -> Section | None:
     if split.tp:
         blocks.append(Heading(text="vLLM"))
         blocks.append(Bullets(items=tuple(_size_text(size, reason, words) for size, reason in split.tp)))
-    if link is not None and link.link_bytes_per_s:
+    if link.link_bytes_per_s:
         blocks.append(
             Paragraph(
                 text=words(
@@ -231,6 +232,6 @@ def basis_section(guide: Guide, words: Words) -> Section:
     """What the figures rest on."""
     items = [words(f"basis_{name}") for name in ("memory", "speed", "quality", "support", "prices")]
     capacity = [bytes_text(device.memory_bytes) for device in guide.machine.devices[:1]]
-    if capacity and any(device.is_recalled for device in guide.machine.devices):
+    if capacity and any(device.is_recalled and not device.is_unified for device in guide.machine.devices):
         items.append(words("basis_memory_recalled", memory=capacity[0]))
     return Section(id="basis", title=words("title_basis"), blocks=(Bullets(items=tuple(items)),))
