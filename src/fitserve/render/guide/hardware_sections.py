@@ -16,7 +16,7 @@ def system_section(guide: Guide, words: Words) -> Section:
     """Devices, memory, rates, links, power."""
     rows: list[tuple[Cell, ...]] = []
     for profile in guide.profiles:
-        rows += _device_rows(profile, words, len(guide.profiles) > 1)
+        rows += _device_rows(profile, words, len(guide.machine.devices), len(guide.profiles) > 1)
     machine = guide.machine
     if len(machine.devices) > 1:
         total = sum(device.memory_bytes for device in machine.devices)
@@ -33,9 +33,9 @@ def system_section(guide: Guide, words: Words) -> Section:
     return Section(id="system", title=words("title_system"), blocks=tuple(blocks))
 
 
-def _device_rows(profile: DeviceProfile, words: Words, is_mixed: bool) -> list[tuple[Cell, ...]]:
+def _device_rows(profile: DeviceProfile, words: Words, count: int, is_mixed: bool) -> list[tuple[Cell, ...]]:
     device = profile.device
-    prefix = f"{device.name}: " if is_mixed else ""
+    prefix = f"{device.name.removeprefix('NVIDIA ').removeprefix('GeForce ')}: " if is_mixed else ""
     name = spoken(device.name, device.memory_bytes, device.is_unified)
     rows: list[tuple[Cell, ...]] = [
         (Cell(text=prefix + "GPU"), Cell(text=f"{profile.count} × {name}" if profile.count > 1 else name)),
@@ -43,7 +43,7 @@ def _device_rows(profile: DeviceProfile, words: Words, is_mixed: bool) -> list[t
             Cell(text=prefix + words("memory")),
             Cell(
                 text=words(
-                    "memory_unified" if device.is_unified else "memory_each",
+                    _memory_code(profile),
                     memory_bytes=device.memory_bytes,
                     usable_bytes=device.engine_visible_bytes,
                 )
@@ -56,14 +56,20 @@ def _device_rows(profile: DeviceProfile, words: Words, is_mixed: bool) -> list[t
         rows.append(cells(prefix + words("capability"), device.compute_capability))
     elif device.gfx or device.metal_family:
         rows.append(cells(prefix + words("generation"), device.gfx or f"Apple {str(device.metal_family).upper()}"))
-    if profile.link_bytes_per_s and profile.count > 1:
-        bridge = profile.bridge_bytes_per_s
+    if profile.link_bytes_per_s and count > 1:
+        bridge = profile.bridge_bytes_per_s if profile.count > 1 else None
         named = {"link": link_name(profile.link_name), "rate": f"{profile.link_bytes_per_s / 1e9:,.0f}"}
         text = words("link_optional", named, bridge=f"{bridge / 1e9:,.0f}") if bridge else words("link_rate", named)
         rows.append(cells(prefix + words("link"), text))
     if profile.tdp_w:
         rows.append(cells(prefix + words("power"), f"{profile.tdp_w:,.0f} W"))
     return rows
+
+
+def _memory_code(profile: DeviceProfile) -> str:
+    if profile.device.is_unified:
+        return "memory_unified"
+    return "memory_each" if profile.count > 1 else "memory_of"
 
 
 def link_name(kind: str | None) -> str:
