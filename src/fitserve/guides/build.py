@@ -1,5 +1,7 @@
 """The guide of some hardware, computed: one evaluation of the catalogue feeds all its tables."""
 
+from dataclasses import replace
+
 from fitserve.engines.registry import engine
 from fitserve.foundation.reasons import Reason, note
 from fitserve.guides.checks import checks
@@ -28,6 +30,8 @@ _MILLION = 1e6
 def guide(request: GuideRequest, world: World) -> Guide:
     """Everything about the hardware of a request. Raises InputError for hardware that is none."""
     resolved = resolve_hardware(request.hardware(), world)
+    # its tables are of one user; more users have a table of their own
+    resolved = replace(resolved, workload=replace(resolved.workload, concurrent_requests=1))
     machine = resolved.machine
     rig = rig_of(machine, resolved.workload)
     found_profiles = profiles(machine)
