@@ -31,9 +31,14 @@ def main() -> None:
     fixed = EstimateRequest.read(
         model=MODEL, gpu=("h100:2",), engine=("vllm",), format="fp8", context=8192, concurrency=8
     )
+    many = EstimateRequest.read(
+        model=MODEL, gpu=("h100:2",), engine=("vllm",), format="fp8", context=8192, concurrency=256, ttft="1s"
+    )
     eight = PlanRequest.read(model=MODEL, gpu=("h100:8",), concurrency=32)
     whole = FitRequest.read(gpu=("rtx-4090:2",))
-    report("estimate, warm", 0.01, 20, lambda: estimate(fixed, here))
+    report("estimate, warm", 0.01, 20, lambda: estimate(fixed, here, simulates=False))
+    report("the same, its workload simulated", 0.3, 20, lambda: estimate(fixed, here))
+    report("the same, 256 users", 0.3, 5, lambda: estimate(many, here))
     report("plan of one model on 8 GPUs", 1, 5, lambda: plan(eight, here))
     report("fit, whole catalogue x all formats", 3, 3, lambda: fit(whole, here))
 

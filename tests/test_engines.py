@@ -5,11 +5,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from conftest import deployment, machine
 from fitserve.engines.contract import Deployment
+from fitserve.engines.llama_cpp.memory import last_that_holds
+from fitserve.engines.llama_cpp.settings import CELL_MULTIPLE
 from fitserve.engines.option_lists import option_row
 from fitserve.engines.registry import engine, engines
 from fitserve.foundation.reasons import Severity, Verdict, verdict_of
@@ -286,3 +288,17 @@ def test_flash_attention_has_a_value_from_the_build_on_that_wants_one(version: s
     given = deployment("Qwen/Qwen3-8B", "gguf:Q4_K_M", "llama.cpp", machine("rtx-3090"), engine_version=version)
     argv = engine("llama.cpp").command(given).argv
     assert argv[argv.index("--flash-attn") + 1] == "on"
+
+
+@given(st.lists(st.integers(0, 10**9), min_size=2, max_size=60), st.integers(0, 10**10))
+def test_the_longest_context_is_the_last_that_holds(steps: list[int], room: int) -> None:
+    """Whatever the needs do between two contexts, as long as they do not shrink."""
+    needs = list(itertools.accumulate(steps))
+
+    assume(needs[-1] > room)
+
+    def left(context: int) -> int:
+        return room - needs[min(context // CELL_MULTIPLE, len(needs)) - 1]
+
+    expected = max((count for count in range(1, len(needs)) if needs[count - 1] <= room), default=0)
+    assert last_that_holds(left, len(needs)) == expected

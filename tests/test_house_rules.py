@@ -100,6 +100,8 @@ FACT_TABLES = [
     ("fitserve.emit.clients", "clients.toml"),
     ("fitserve.predict.data", "purposes.toml"),
     ("fitserve.predict", "streams.toml"),
+    ("fitserve.predict", "speculation.toml"),
+    ("fitserve.predict", "families.toml"),
     ("fitserve.hardware.catalog", "cpus.toml"),
     ("fitserve.hardware.catalog", "normal_rates.toml"),
     ("fitserve.hardware.catalog", "intel_pci_ids.toml"),
@@ -155,6 +157,23 @@ def test_every_code_has_a_text_whose_placeholders_are_filled(language: str) -> N
         assert ANY in parameters or names <= parameters, f"{path.name}: {code} in {language} uses {names - parameters}"
 
 
+def _facts() -> Iterator[tuple[str, str]]:
+    """(file, English name with its parameters filled) of every fact that may be missing."""
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "FactMissing":
+                first = node.args[0]
+                parts = first.values if isinstance(first, ast.JoinedStr) else [first]
+                yield path.name, "".join(str(p.value) if isinstance(p, ast.Constant) else "x1" for p in parts)
+
+
+def test_every_fact_that_may_be_missing_has_a_korean_name() -> None:
+    korean, names = texts("ko"), list(_facts())
+    assert len(names) > 30
+    assert not [(name, fact) for name, fact in names if not re.search("[가-힣]", korean.fact(fact))]
+    assert all(texts("en").fact(fact) == fact for _, fact in names)
+
+
 def test_both_languages_have_the_same_codes() -> None:
     english, korean = texts("en"), texts("ko")
     assert english.tables() == korean.tables()
@@ -164,7 +183,7 @@ def test_both_languages_have_the_same_codes() -> None:
 
 def test_korean_texts_are_korean() -> None:
     korean = texts("ko")
-    for table in ("reason", "input", "label", "help", "verdict", "quality", "memory"):
+    for table in ("reason", "input", "label", "help", "verdict", "quality", "memory", "fact"):
         for code in korean.codes(table):
             text = korean.raw(table, code)
             assert re.search("[가-힣]", text) or text in {"#", "GPU", "RAM", "compute capability"}, (table, code)

@@ -214,6 +214,8 @@ def test_the_load_curve_doubles_users_and_holds_the_asked_speed(capsys: pytest.C
     curve = answer["load_curve"]
     users = [row["concurrent_requests"] for row in curve]
     assert users == [2**power for power in range(len(users))] and len(users) >= 3
-    assert curve[users.index(4)]["speed"] == answer["plan"]["speed"]
+    speed = answer["plan"]["speed"]
+    assert speed.pop("percentiles")["e2e_s"]["p99"]["likely"] > 0
+    assert curve[users.index(4)]["speed"] == speed
     assert main([*flags, "--lang", "en"]) == 0
     assert "As users become more" in capsys.readouterr().out

@@ -219,7 +219,7 @@ def test_a_server_with_slots() -> None:
     assert one.output_tok_per_s.likely < four.output_tok_per_s.likely
     assert many.output_tok_per_s.likely == pytest.approx(four.output_tok_per_s.likely)  # four slots: the rest waits
     assert many.ttft_s.likely > 10 * four.ttft_s.likely
-    assert [reason.code for reason in many.reasons] == ["speed_queue"]
+    assert [reason.code for reason in many.reasons] == ["speed_queueing"]
     for speed in (one, four, many):
         assert speed.ttft_s.low <= speed.ttft_s.likely <= speed.ttft_s.high
 

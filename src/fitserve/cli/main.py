@@ -8,15 +8,16 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from io import TextIOWrapper
-from typing import Any
-
-import cyclopts
+from typing import TYPE_CHECKING, Any
 
 from fitserve import __version__
-from fitserve.cli.flags import command_of
 from fitserve.cli.language import language_of
+from fitserve.cli.plain_flags import plain_values
 from fitserve.foundation.errors import FactMissing, InputError, Problem, WorldError
 from fitserve.render.texts import LANGUAGES, Texts, texts
+
+if TYPE_CHECKING:
+    import cyclopts
 
 YES, NO, BAD_INPUT, WORLD = 0, 1, 2, 3
 
@@ -44,8 +45,12 @@ _VERBS: dict[str, tuple[str, str | None, str | None]] = {
 as text, because only what the verb that runs needs is loaded: start-up time is what people feel."""
 
 
-def build(language: str, names: Sequence[str]) -> cyclopts.App:
+def build(language: str, names: Sequence[str]) -> "cyclopts.App":
     """The application with some of its commands and help in a language."""
+    import cyclopts  # a plain line does without it
+
+    from fitserve.cli.flags import command_of
+
     words = texts(language)
     app = cyclopts.App(
         name="fitserve",
@@ -58,12 +63,16 @@ def build(language: str, names: Sequence[str]) -> cyclopts.App:
         where, request, positional = _VERBS[name]
 
         def run(values: dict[str, Any], where: str = where) -> int:
-            _check_language(values.get("lang"))
-            return int(_named(f"cli.{where}")(values, words))
+            return _run(where, values, words)
 
         flags = None if request is None else _named(request)
         app.command(command_of(flags, run, words, positional), name=name, help=words.text("help", name))
     return app
+
+
+def _run(where: str, values: dict[str, Any], words: Texts) -> int:
+    _check_language(values.get("lang"))
+    return int(_named(f"cli.{where}")(values, words))
 
 
 def _named(where: str) -> Any:
@@ -84,17 +93,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     table = texts(language)
     as_json = "--json" in words
     try:
-        chosen = [words[0]] if words and words[0] in _VERBS else list(_VERBS)
-        result = build(language, chosen)(words, exit_on_error=False, print_error=False, result_action="return_value")
-        return int(result or 0)
-    except cyclopts.CycloptsError as error:
-        return _report(InputError(_parse_problem(error)), table, as_json)
+        if words and words[0] in _VERBS:
+            where, request, positional = _VERBS[words[0]]
+            values = plain_values(words[1:], None if request is None else _named(request), positional)
+            if values is not None:
+                return _run(where, values, table)
+        return _parsed(language, words)
     except (InputError, WorldError, FactMissing) as error:
         return _report(error, table, as_json)
 
 
-def _parse_problem(error: cyclopts.CycloptsError) -> Problem:
+def _parsed(language: str, words: Sequence[str]) -> int:
+    """Runs a line that needs the whole parser. Raises InputError for what the parser refuses."""
+    import cyclopts
+
+    chosen = [words[0]] if words and words[0] in _VERBS else list(_VERBS)
+    app = build(language, chosen)
+    try:
+        return int(app(words, exit_on_error=False, print_error=False, result_action="return_value") or 0)
+    except cyclopts.CycloptsError as error:
+        raise InputError(_parse_problem(error)) from error
+
+
+def _parse_problem(error: "cyclopts.CycloptsError") -> Problem:
     """What the parser refused, as one of our own problems."""
+    import cyclopts
+
     if isinstance(error, cyclopts.exceptions.UnknownCommandError):
         given = str(error.unused_tokens[0]) if error.unused_tokens else "?"
         return Problem("command_unknown", (("given", given), ("known", ", ".join(_VERBS))))
@@ -126,6 +150,7 @@ def _report(error: InputError | WorldError | FactMissing, table: Texts, as_json:
 def run() -> None:
     """The console script: UTF-8 output, no traceback."""
     gc.disable()  # the process is over in a moment, and collecting costs a tenth of it
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for plugins reads every installed package
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="replace")

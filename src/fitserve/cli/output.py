@@ -5,21 +5,27 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
 
-from fitserve.emit.forms import KNOWN, Launch, form_of, launch_files
 from fitserve.engines.contract import LaunchFile
 from fitserve.foundation.errors import InputError, WorldError
 from fitserve.render.tables import as_text, print_view
+
+if TYPE_CHECKING:
+    from fitserve.emit.forms import Launch
 
 _ANSWERS = (".json", ".md", ".txt")
 
 
 def check_out(out: str | None) -> None:
     """Raises InputError for a file name that has no form."""
-    if out is not None and Path(out).suffix.lower() not in _ANSWERS and form_of(out) is None:
+    if out is None or Path(out).suffix.lower() in _ANSWERS:
+        return
+    from fitserve.emit.forms import KNOWN, form_of  # the forms are loaded when a file is asked for
+
+    if form_of(out) is None:
         raise InputError.of("out_kind_unknown", given=out, known=(*_ANSWERS, *KNOWN))
 
 
@@ -29,7 +35,7 @@ def write(
     as_json: bool,
     out: str | None,
     markdown: Callable[[], str] | None = None,
-    launch: Callable[[str], Launch | None] | None = None,
+    launch: Callable[[str], "Launch | None"] | None = None,
 ) -> None:
     """Prints an answer, and writes it to `out` when that is given.
 
@@ -58,7 +64,9 @@ def _content(
     return markdown() if markdown else f"```text\n{as_text(view)}```\n"
 
 
-def _save_launch(path: Path, launch: Callable[[str], Launch | None] | None) -> None:
+def _save_launch(path: Path, launch: "Callable[[str], Launch | None] | None") -> None:
+    from fitserve.emit.forms import launch_files
+
     found = launch(str(path.absolute().parent)) if launch is not None else None
     if found is None:
         raise InputError.of("out_without_command", kind=path.name)

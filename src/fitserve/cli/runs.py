@@ -14,7 +14,7 @@ from fitserve.ledger.types import Run, State
 from fitserve.plan.answer import plan
 from fitserve.plan.request import PlanRequest
 from fitserve.render.markdown import html_page
-from fitserve.render.runs import report_markdown, run_view, runs_form, runs_view
+from fitserve.render.runs import corrections_view, report_markdown, run_view, runs_form, runs_view
 from fitserve.render.texts import Texts
 
 _SHOWN = 30
@@ -23,13 +23,15 @@ _FORMS = (".md", ".html", ".json", ".txt")
 
 
 def run_runs(values: dict[str, Any], texts: Texts) -> int:
-    """`fitserve runs [RUN | report | forget RUN]`."""
+    """`fitserve runs [RUN | report | forget RUN | corrections | drop NAME|all]`."""
     words = [str(word) for word in values.get("what") or ()]
     ledger = Ledger()
     reconciled(ledger)
     if words[:1] == ["report"] and len(words) == 1:
         return _report(ledger, texts, values)
     check_out(values.get("out"))
+    if words[:1] in (["corrections"], ["drop"]):
+        return _corrections(ledger, words, texts, values)
     if words[:1] == ["forget"] and len(words) > 1:
         for word in words[1:]:
             ledger.forget(_number(word))
@@ -43,6 +45,20 @@ def run_runs(values: dict[str, Any], texts: Texts) -> int:
         return 0
     runs = ledger.runs(limit=_SHOWN)
     write(lambda: runs_form(runs), runs_view(runs, texts), bool(values.get("json")), values.get("out"))
+    return 0
+
+
+def _corrections(ledger: Ledger, words: Sequence[str], texts: Texts, values: dict[str, Any]) -> int:
+    """What corrects this machine's predictions; `drop` removes it."""
+    known = ledger.corrections()
+    if words[0] == "drop":
+        names = list(known) if words[1:] == ["all"] else list(words[1:])
+        for name in names:
+            if not ledger.drop_correction(name):
+                raise InputError.of("correction_unknown", given=name, known=tuple(known))
+        known = ledger.corrections()
+    form = {"schema_version": 1, "corrections": [{"name": name, **row} for name, row in known.items()]}
+    write(lambda: form, corrections_view(known, texts), bool(values.get("json")), values.get("out"))
     return 0
 
 

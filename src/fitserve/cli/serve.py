@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from fitserve.cli.output import check_out, write
+from fitserve.cli.this_machine import measure_processor
 from fitserve.cli.verbs import world
 from fitserve.emit.clients.answer import clients
 from fitserve.foundation.errors import InputError
@@ -48,6 +49,7 @@ def run_serve(values: dict[str, Any], texts: Texts) -> int:
         fields |= {"model": str(demo_gguf())} | {k: v for k, v in _DEMO_SETTINGS.items() if not fields.get(k)}
     request = ServeRequest.read(**fields)
     screen = Console(stderr=True, highlight=False)
+    measure_processor()
     prepared = _prepared(request, _downloads(screen, texts))
     if request.dry_run:
         write(lambda: dry_run_form(prepared, texts), dry_run_view(prepared, texts), as_json, values.get("out"))

@@ -15,12 +15,10 @@ from fitserve.hardware.report_file import ReportedMachine
 from fitserve.hardware.types import Machine
 from fitserve.models.readers.reference import read_reference
 from fitserve.plan.answer import Answer, estimate, fit, plan
-from fitserve.plan.compare import CompareRequest, compare
 from fitserve.plan.request import EstimateRequest, FitRequest, PlanRequest
 from fitserve.plan.world import ModelRead, World
-from fitserve.render.comparison import comparison_form, comparison_view
+from fitserve.predict.correction import Measured
 from fitserve.render.json_form import answer_form, estimate_form, plan_title
-from fitserve.render.plan_markdown import plan_markdown
 from fitserve.render.tables import as_text, estimate_view, fit_view, plan_view
 from fitserve.render.texts import Texts
 
@@ -32,7 +30,7 @@ def world() -> World:
     """The outside of the command line: files, hub, this machine's drivers."""
     return World(
         read_model=_read_model, this_machine=_this_machine, read_hardware=_read_hardware,
-        installed_version=_installed_version,
+        installed_version=_installed_version, measured=_measured,
     )  # fmt: skip
 
 
@@ -40,6 +38,15 @@ def _read_hardware(name: str) -> ReportedMachine:
     from fitserve.cli.hardware_file import read_hardware_file
 
     return read_hardware_file(name)
+
+
+def _measured() -> tuple[Measured, ...]:
+    """Load tests that the ledger keeps; none when there is no ledger yet."""
+    from fitserve.ledger.store import Ledger
+    from fitserve.plan.here import measured_of
+
+    ledger = Ledger()
+    return tuple(measured_of(form) for form in ledger.corrections().values()) if ledger.path.exists() else ()
 
 
 def _installed_version(engine_id: str) -> str | None:
@@ -50,7 +57,7 @@ def _installed_version(engine_id: str) -> str | None:
 
 
 def _this_machine() -> Machine:
-    from fitserve.hardware.probe.machine import this_machine  # drivers are looked at only when nobody names a machine
+    from fitserve.cli.this_machine import this_machine  # drivers are looked at only when nobody names a machine
 
     return this_machine()
 
@@ -81,12 +88,18 @@ def _write(
 ) -> None:
     """Files of a command are those of the best plan."""
     best = answer.plans[0] if answer.plans else None
+
+    def markdown() -> str:
+        from fitserve.render.plan_markdown import plan_markdown
+
+        return plan_markdown(as_text(view), best, texts)
+
     write(
         form,
         view,
         as_json,
         out,
-        lambda: plan_markdown(as_text(view), best, texts),
+        markdown,
         lambda folder: None if best is None else launch_of(best, folder),
     )
 
@@ -126,6 +139,9 @@ def run_estimate(values: Values, texts: Texts) -> int:
 
 def run_compare(values: Values, texts: Texts) -> int:
     """`fitserve compare`."""
+    from fitserve.plan.compare import CompareRequest, compare
+    from fitserve.render.comparison import comparison_form, comparison_view
+
     fields, as_json, out = _split(values)
     fields["variants"] = tuple(fields.get("variants") or ())
     answer = compare(CompareRequest.read(**fields), world())

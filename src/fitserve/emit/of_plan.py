@@ -1,8 +1,8 @@
 """From a judged plan to what its command, its files and its first requests need to know."""
 
 from pathlib import PurePath
+from typing import TYPE_CHECKING
 
-from fitserve.emit.forms import Launch
 from fitserve.emit.steps import Served
 from fitserve.engines.contract import LaunchCommand
 from fitserve.engines.registry import engine
@@ -10,9 +10,14 @@ from fitserve.models.catalog.lookup import rows
 from fitserve.plan.answer import launch_command
 from fitserve.search.evaluate import Evaluated
 
+if TYPE_CHECKING:
+    from fitserve.emit.forms import Launch
 
-def launch_of(item: Evaluated, folder: str) -> Launch | None:
+
+def launch_of(item: Evaluated, folder: str) -> "Launch | None":
     """The launch of a plan whose files go into `folder`; None when it could not start."""
+    from fitserve.emit.forms import Launch  # every form of every file is loaded with it
+
     command = launch_command(item)
     if command is None:
         return None

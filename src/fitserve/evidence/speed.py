@@ -1,5 +1,6 @@
 """A serving case to its deployment and load. What it does not state takes the engine's defaults."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,6 +11,7 @@ from fitserve.foundation.intervals import Interval
 from fitserve.hardware.types import Machine
 from fitserve.predict.batched import batched_speed, usual_context
 from fitserve.predict.scales import batching_engines
+from fitserve.predict.speculation import with_speculation
 from fitserve.predict.types import Load, Speed
 
 # TensorRT-LLM loads ModelOpt checkpoints, whose hf_quant_config.json names an FP8 cache.
@@ -30,8 +32,7 @@ def serving_case(given: Mapping[str, Any]) -> ServingCase:
     """Deployment, memory and load of a case. Raises Unanswered."""
     if given.get("engine") not in batching_engines():
         raise unanswered("engine_not_predicted", engine=str(given.get("engine")), version="-")
-    if given.get("speculative_method"):
-        raise unanswered("speculation_not_predicted", method=str(given["speculative_method"]))
+    drafts = _drafts(given)
     load = load_of(given)
     machine = machine_of(given)
     if machine is None:
@@ -47,6 +48,7 @@ def serving_case(given: Mapping[str, Any]) -> ServingCase:
     context = int(given.get("context_tokens") or usual_context(deployment.model.max_context_tokens, length))
     if given.get("enforce_eager"):
         options["enforce-eager"] = "true"
+    options |= drafts
     kv_format = deployment.kv_format
     if kv_format == "auto" and deployment.engine == "tensorrt-llm" and given.get("weight_format") in _FP8_CACHE:
         kv_format = "fp8"
@@ -57,6 +59,16 @@ def serving_case(given: Mapping[str, Any]) -> ServingCase:
     alone = replace(deployment, dp=1, ep=1) if ep > tp else deployment
     budget = chosen.budget(replace(alone, tp=tp * dp, dp=1) if ep > tp else alone)
     return ServingCase(deployment=deployment, budget=budget, load=load)
+
+
+def _drafts(given: Mapping[str, Any]) -> dict[str, str]:
+    """Options for the speculative decoding of a case. Raises Unanswered where the drafts or their cost are not told."""
+    method, tokens = given.get("speculative_method"), given.get("num_speculative_tokens")
+    if not method:
+        return {}
+    if not tokens or given.get("engine") != "vllm" or str(method).startswith("draft"):
+        raise unanswered("speculation_not_predicted", method=str(method))
+    return {"speculative-config": json.dumps({"method": str(method), "num_speculative_tokens": int(tokens)})}
 
 
 def _deployment(given: Mapping[str, Any], machine: Machine) -> Any:
@@ -115,4 +127,5 @@ def _milli(value: Interval) -> Interval:
 def serving_speed(given: Mapping[str, Any]) -> dict[str, Interval]:
     """Predictions of a serving case. Raises Unanswered, FactMissing."""
     case = serving_case(given)
-    return speed_figures(batched_speed(case.deployment, case.budget, case.load), case.load)
+    speed = batched_speed(case.deployment, case.budget, case.load)
+    return speed_figures(with_speculation(speed, case.deployment, case.budget, case.load), case.load)

@@ -262,6 +262,7 @@ def type_bytes(type_name: str, elements: int) -> int:
     return int(elements // row["block_elements"] * row["block_bytes"])
 
 
+@lru_cache(maxsize=256)
 def typed_tensors(model: LanguageModel, mix: str, imatrix: bool = False) -> tuple[TypedTensor, ...]:
     """All tensors of the file of this mix. Raises FactMissing for a name that does not determine the types."""
     if is_gguf_file(model):

@@ -8,6 +8,7 @@ from typing import Any
 
 from fitserve.foundation.facts import load_toml
 
+MEASURED = "measured-here"
 _SOCKETS = re.compile(r"^\s*(\d+)\s*x\s+", re.IGNORECASE)
 
 
@@ -55,3 +56,19 @@ def processor(name: str | None) -> Processor | None:
                 sockets=sockets,
             )
     return None
+
+
+def measured_processor(read_bytes_per_s: float, cores: float, isa: tuple[str, ...]) -> Processor:
+    """A processor that is not in the table, from the rate at which it was seen to read its memory.
+
+    The laws of speed start from what the memory's wires carry, of which a measured read is a known share; the arithmetic rate
+    is an assumption by the widest vectors (`[unknown]` of cpus.toml).
+    """
+    facts = load_toml("fitserve.hardware.catalog", "cpus.toml")["unknown"]
+    width = next((name for name in ("AVX-512", "AVX2") if name in isa), "other")
+    return Processor(
+        id=MEASURED,
+        cores=max(1, round(cores)),
+        bandwidth_bytes_per_s=read_bytes_per_s / facts["read_share_of_wire"],
+        flop_per_s=max(1, round(cores)) * facts["ghz"] * 1e9 * facts["flop_per_cycle"][width],
+    )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from fitserve.foundation.units import GIB, MIB
+from fitserve.hardware.processors import Processor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,8 @@ class Host:
     os: str = "linux"
     ram_bytes: int | None = None
     cpu_name: str | None = None
+    processor: Processor | None = None
+    """Its rates as measured, for one that the table does not name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

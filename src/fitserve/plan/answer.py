@@ -11,23 +11,27 @@ from fitserve.foundation.reasons import Reason, Verdict, note, unknown, verdict_
 from fitserve.models.architectures.registry import UnknownArchitecture
 from fitserve.models.catalog.lookup import catalog_model, rows
 from fitserve.models.types import LanguageModel
+from fitserve.plan.here import with_corrections
 from fitserve.plan.request import EstimateRequest, FitRequest, PlanRequest, Request
 from fitserve.plan.resolve import Resolved, resolve_hardware, resolve_plan
 from fitserve.plan.world import ModelRead, World
 from fitserve.predict.cost import PlanCost, plan_cost
 from fitserve.predict.model_quality import known_purposes, place
-from fitserve.predict.prices import DOLLAR, Rate
+from fitserve.predict.prices import DOLLAR, Rate, priced_gpus
 from fitserve.predict.quality_reasons import quality_reasons
-from fitserve.predict.types import Speed
+from fitserve.predict.types import Load, Speed
 from fitserve.search.alternatives import best_of_model, is_chat
 from fitserve.search.enumerate import candidates, deployments, with_least_offload
 from fitserve.search.evaluate import Evaluated, Evaluator, quality_class
 from fitserve.search.find import find
 from fitserve.search.fixes import nearest_fixes
 from fitserve.search.front import pareto_front
+from fitserve.search.outlook import Outlook, outlook
 from fitserve.search.speeds import load_of, with_speed, with_speeds_of_fixes
 from fitserve.search.users import load_curve, users_within
-from fitserve.workload.types import Workload
+from fitserve.search.variants import variants_of
+from fitserve.search.wishes import Wishes
+from fitserve.workload.types import NO_TARGETS, Targets, Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,13 +46,28 @@ class Answer:
     rate: Rate = DOLLAR
     not_shown: int = 0
     """Plans beyond the limit of the request."""
+    outlook: tuple[Outlook, ...] = ()
+    """Of an estimate: what more hardware would change."""
     load_curve: tuple[tuple[int, Speed], ...] = ()
     """Of an estimate: what users get as they become more."""
+    load: Load | None = None
+    """The requests that the speeds are for."""
+    targets: Targets = NO_TARGETS
 
     @property
     def use(self) -> str:
         """The purpose that was asked for."""
         return str(getattr(self.request, "use", "chat"))
+
+    @property
+    def timed_rejected(self) -> tuple[Evaluated, ...]:
+        """Rejected candidates whose fixes say how fast they would be: only some forms of an answer show that."""
+        load = self.load
+        return (
+            self.rejected
+            if load is None
+            else tuple(with_speeds_of_fixes(item, load, self.targets) for item in self.rejected)
+        )
 
     @property
     def is_yes(self) -> bool:
@@ -73,7 +92,23 @@ def plan(request: PlanRequest, world: World) -> Answer:
         )
         for item, is_on_front in zip(found.plans, pareto_front(found.plans), strict=True)
     )
-    return Answer(request=request, plans=plans, rejected=found.rejected, notes=notes, rate=resolved.rate)
+    plans = _with_variants(plans, load, resolved.wishes, request.use)
+    plans = tuple(with_corrections(item, request, world) for item in plans)
+    return Answer(
+        request=request, plans=plans, rejected=found.rejected, notes=notes, rate=resolved.rate, load=load, targets=targets
+    )  # fmt: skip
+
+
+def _with_variants(plans: tuple[Evaluated, ...], load: Load, wishes: Wishes, use: str) -> tuple[Evaluated, ...]:
+    """The best plan of each engine with its other settings that win somewhere."""
+    evaluate, seen, found = Evaluator(), set[str](), []
+    for item in plans:
+        if item.deployment.engine not in seen:
+            seen.add(item.deployment.engine)
+            made = variants_of(item, load, wishes, evaluate)
+            item = replace(item, variants=tuple(replace(fix, result=_with_quality(fix.result, use)) for fix in made))
+        found.append(item)
+    return tuple(found)
 
 
 def _load_note(workload: Workload, model: LanguageModel | None = None) -> Reason:
@@ -118,8 +153,11 @@ def _missing(missing: FactMissing) -> Reason:
     return unknown("fact_missing", fact=missing.fact, where=missing.where)
 
 
-def estimate(request: EstimateRequest, world: World) -> Answer:
-    """One fully fixed deployment, judged; what was not given takes the first choice of the engine, and a note says so."""
+def estimate(request: EstimateRequest, world: World, *, simulates: bool = True) -> Answer:
+    """One fully fixed deployment, judged; what was not given takes the first choice of the engine, and a note says so.
+
+    `simulates`: with the percentiles of its workload and what more hardware would change, which take longer than the rest.
+    """
     try:
         read, resolved = resolve_plan(request, world)
     except FactMissing as missing:
@@ -141,16 +179,23 @@ def estimate(request: EstimateRequest, world: World) -> Answer:
             )
         )
         judged = replace(judged, fixes=nearest_fixes(judged, siblings, evaluate))
-        judged = with_speeds_of_fixes(judged, load_of(resolved.workload), resolved.wishes.targets)
-        return Answer(request=request, rejected=(judged,), notes=(*resolved.notes, *notes), rate=resolved.rate)
-    load = load_of(resolved.workload)
-    judged = with_speed(judged, load, resolved.wishes.targets)
-    users = users_within(judged, load, resolved.wishes.targets)
+        return Answer(
+            request=request, rejected=(judged,), notes=(*resolved.notes, *notes), rate=resolved.rate,
+            load=load_of(resolved.workload), targets=resolved.wishes.targets,
+        )  # fmt: skip
+    load, targets = load_of(resolved.workload), resolved.wishes.targets
+    judged = with_corrections(with_speed(judged, load, targets), request, world)
+    if simulates:
+        from fitserve.search.serve import with_served  # other verbs do not simulate
+
+        judged = with_served(judged, load, resolved.workload, targets)
+    users = users_within(judged, load, targets)
     judged = replace(_with_quality(judged, request.use), users_within_targets=users)
     notes.append(_load_note(resolved.workload, read.model))
+    more = outlook(judged, load, targets, request.use, priced_gpus(), evaluate) if simulates else ()
     return Answer(
         request=request, plans=(judged,), notes=(*resolved.notes, *notes), rate=resolved.rate,
-        load_curve=load_curve(judged, load),
+        load_curve=load_curve(judged, load), outlook=more, load=load, targets=targets,
     )  # fmt: skip
 
 

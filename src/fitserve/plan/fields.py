@@ -156,6 +156,15 @@ def _share(value: object) -> Decimal:
     return number
 
 
+def _chance(value: object) -> float:
+    """A chance, `0.7` or `70%`: 0 to 1."""
+    text = str(value).strip()
+    number = _decimal(text.removesuffix("%").strip(), "chance_wrong") / (100 if text.endswith("%") else 1)
+    if not 0 <= number <= 1 or isinstance(value, bool):
+        raise _wrong("chance_wrong", value)
+    return float(number)
+
+
 def _factor(value: object) -> Decimal:
     """A factor from 1 on."""
     number = _decimal(value, "factor_wrong")
@@ -195,5 +204,6 @@ Amount = Annotated[Decimal, BeforeValidator(_amount)]
 AmountOrZero = Annotated[Decimal, BeforeValidator(_amount_or_zero)]
 Amounts = Annotated[tuple[Amount, ...], BeforeValidator(_several)]
 Share = Annotated[Decimal, BeforeValidator(_share)]
+Chance = Annotated[float, BeforeValidator(_chance)]
 Factor = Annotated[Decimal, BeforeValidator(_factor)]
 Spread = Annotated[Interval, BeforeValidator(_spread)]

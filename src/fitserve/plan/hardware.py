@@ -13,7 +13,7 @@ from fitserve.plan.machine import machine_of, parse_gpu
 from fitserve.plan.request import PlanRequest
 from fitserve.plan.resolve import resolve_plan
 from fitserve.plan.world import World
-from fitserve.predict.prices import DOLLAR, Rate, list_prices, packaged_prices
+from fitserve.predict.prices import DOLLAR, Rate, list_prices, priced_gpus
 from fitserve.search.carry import best_that_carries
 from fitserve.search.evaluate import Evaluated, Evaluator
 from fitserve.search.speeds import load_of
@@ -89,7 +89,7 @@ def _kinds(request: HardwareChoiceRequest, world: World) -> tuple[tuple[str, ...
     """The GPUs to try: those of the request, or of its report file, whose host then counts as well; else all with a price."""
     if request.hardware is None:
         named = tuple(dict.fromkeys(identify(parse_gpu(text)[0]).device.id for text in request.gpu))
-        return named or _priced(), request
+        return named or priced_gpus(), request
     machine, _ = machine_of(request, world)
     known = tuple(dict.fromkeys(item.id for item in machine.devices if item.id in gpu_rows()))
     if not known:
@@ -101,11 +101,6 @@ def _kinds(request: HardwareChoiceRequest, world: World) -> tuple[tuple[str, ...
 def _on(request: HardwareChoiceRequest, gpu: str, count: int) -> PlanRequest:
     """The request on some GPUs."""
     return PlanRequest(**request.given("most_gpus", "gpu", "hardware"), gpu=(f"{gpu}:{count}",))
-
-
-def _priced() -> tuple[str, ...]:
-    """GPUs that have a price: what one can buy or rent today."""
-    return tuple(sorted({*packaged_prices().gpus, *list_prices()}))
 
 
 def _carrying(gpu: str, request: HardwareChoiceRequest, world: World) -> Iterator[Choice]:

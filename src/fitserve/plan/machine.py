@@ -86,9 +86,7 @@ def _reported(request: HardwareRequest, world: World) -> tuple[Machine, tuple[Re
 
 def _with_wishes(found: Machine, request: HardwareRequest) -> Machine:
     """A machine that was looked at, with what `--ram` and `--os` say."""
-    host = Host(
-        os=request.os or found.host.os, ram_bytes=request.ram or found.host.ram_bytes, cpu_name=found.host.cpu_name
-    )
+    host = replace(found.host, os=request.os or found.host.os, ram_bytes=request.ram or found.host.ram_bytes)
     return Machine(devices=tuple(_with_ram(d, request.ram) for d in found.devices), host=host)
 
 
@@ -109,5 +107,5 @@ def _cpu_only(request: HardwareRequest, world: World) -> tuple[Machine, tuple[Re
     if request.ram is not None:
         return Machine(devices=(), host=Host(os=request.os or "linux", ram_bytes=request.ram)), ()
     found = world.this_machine().host
-    host = Host(os=request.os or found.os, ram_bytes=found.ram_bytes, cpu_name=found.cpu_name)
+    host = replace(found, os=request.os or found.os)
     return Machine(devices=(), host=host), (note("ram_of_this_machine", ram_bytes=found.ram_bytes or 0),)

@@ -5,7 +5,19 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fitserve.foundation.errors import InputError, Problem
-from fitserve.plan.fields import Address, Bytes, Count, Offload, Positive, Seconds, Text, Texts, Tokens, Variable
+from fitserve.plan.fields import (
+    Address,
+    Bytes,
+    Chance,
+    Count,
+    Offload,
+    Positive,
+    Seconds,
+    Text,
+    Texts,
+    Tokens,
+    Variable,
+)
 
 Use = Literal["chat", "coding", "agent", "rag", "batch"]
 System = Literal["linux", "windows", "macos"]
@@ -62,6 +74,7 @@ class HardwareRequest(Request):
     output_tokens: Tokens | None = None
     concurrency: Count | None = None
     rate: Positive | None = None
+    acceptance: Chance | None = None
     ttft: Seconds | None = None
     inter_token: Seconds | None = None
     min_tok_per_s: Positive | None = None
@@ -92,6 +105,7 @@ class PlanRequest(HardwareRequest):
     pp: Count | None = None
     ep: Count | None = None
     dp: Count | None = None
+    max_num_seqs: Count | None = None
 
 
 class EstimateRequest(PlanRequest):

@@ -71,6 +71,7 @@ def resolve_plan(request: PlanRequest, world: World) -> tuple[ModelRead, Resolve
         pp=request.pp,
         ep=request.ep,
         dp=request.dp,
+        max_num_seqs=request.max_num_seqs,
     )
     return read, replace(rest, wishes=wishes, notes=(*read.notes, *rest.notes))
 
@@ -176,6 +177,7 @@ def _workload(request: HardwareRequest, model: LanguageModel | None) -> tuple[Wo
     work = Workload(
         context_tokens=context, concurrent_requests=request.concurrency or usual.concurrent_requests,
         prompt_tokens=request.prompt_tokens, output_tokens=request.output_tokens, rate_per_s=request.rate, use=request.use,
+        draft_acceptance=request.acceptance,
     )  # fmt: skip
     return work, notes
 

@@ -23,6 +23,7 @@ class GpuRates:
 
     `donor`: the card whose kernel tables stand for this one's; `stand_ins`: it and the others of its generation; `tier`: 0
     its own tables, 1 its generation's, 2 the nearest.
+    `sets_scales`: cases and tables of its generation are many, so that the fitted scales are theirs; others have a factor.
     `derived`: number types whose rate follows from the donor's ratio to fp32, as the card's own is not in the table.
     """
 
@@ -36,6 +37,7 @@ class GpuRates:
     donor: str
     stand_ins: tuple[str, ...]
     tier: int
+    sets_scales: bool = False
     derived: tuple[str, ...] = ()
 
     @property
@@ -106,6 +108,7 @@ def gpu_rates(gpu_id: str) -> GpuRates:
         id=gpu_id, family=family, vendor=str(row["vendor"]), flop_per_s=MappingProxyType(rates), link=link,
         bandwidth_bytes_per_s=float(row["bandwidth_bytes_per_s"]) / boards, link_bytes_per_s=link_rate,
         donor=donor, stand_ins=(donor, *(str(item) for item in donors if item != donor)), tier=tier, derived=derived,
+        sets_scales=bool(facts.get("sets_scales")),
     )  # fmt: skip
 
 

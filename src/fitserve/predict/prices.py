@@ -201,3 +201,8 @@ def day_number(date: str) -> int:
 def age_days(date: str | None, today: str | None) -> int | None:
     """Days from a date to today, none below zero; None where either is not known."""
     return None if date is None or today is None else max(0, day_number(today) - day_number(date))
+
+
+def priced_gpus() -> tuple[str, ...]:
+    """GPUs that have a price: what one can buy or rent today."""
+    return tuple(sorted({*packaged_prices().gpus, *list_prices()}))

@@ -21,8 +21,6 @@ from fitserve.predict.step import PARTS, Parts
 
 _BY_ENGINE = {"layers", "step", "dense_excess", "experts_excess", "collectives"}
 _BY_FORMAT = {"dense_excess", "experts_excess"}
-_MEASURED = {"hopper", "blackwell"}
-"""Generations whose cases and tables are many: the scales are theirs, others have a factor of their own."""
 FIRST_TOKEN = ("base", "step", "own", "burst", "queue", "layer")
 """Terms of the time to first token: front end, the running step, one's own prefill, prefills of a burst, prefills that
 arrive at the same time, launches of a layer that no graph covers."""
@@ -83,7 +81,7 @@ def terms_of(deployment: Deployment, gpu: GpuRates) -> Terms:
     engine, name = deployment.engine, deployment.weight_format.name
     body = "experts" if any(layer.experts for layer in deployment.model.layers) else "dense"
     kind = attention_kind(deployment.model)
-    is_measured = gpu.family in _MEASURED
+    is_measured = gpu.sets_scales
     family: Names = () if is_measured else (f"decode.family.{gpu.family}",)
     prefill_family: Names = () if is_measured else (f"prefill.family.{gpu.family}",)
     is_old = is_synchronous(deployment)

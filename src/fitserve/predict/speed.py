@@ -8,7 +8,19 @@ from fitserve.predict.types import Load, Speed
 
 
 def speed_of(deployment: Deployment, budget: MemoryBudget, load: Load) -> Speed:
-    """Speed of a deployment. Raises FactMissing where neither measurements nor rates give a basis."""
+    """Speed of a deployment, with the drafts that its options ask for.
+
+    Raises FactMissing where neither measurements nor rates give a basis, or drafts are asked for and not enough is said.
+    """
+    speed = _without_drafts(deployment, budget, load)
+    if not deployment.options:
+        return speed
+    from fitserve.predict.speculation import with_speculation  # few requests state options
+
+    return with_speculation(speed, deployment, budget, load)
+
+
+def _without_drafts(deployment: Deployment, budget: MemoryBudget, load: Load) -> Speed:
     try:
         return batched_speed(deployment, budget, load)
     except FactMissing:

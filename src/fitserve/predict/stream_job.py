@@ -115,7 +115,7 @@ def stream_job(deployment: Deployment, backend: str | None = None) -> StreamJob:
     if policy is None:
         raise FactMissing(f"the speed of one stream of {deployment.engine}", "src/fitserve/predict/streams.toml")
     options = deployment.options
-    host = processor(deployment.machine.host.cpu_name)
+    host = processor(deployment.machine.host.cpu_name) or deployment.machine.host.processor
     devices = () if backend == "cpu" else deployment.machine.devices[: deployment.device_count]
     if not devices and host is None:
         raise FactMissing(

@@ -176,7 +176,8 @@ def stream_speed(deployment: Deployment, budget: MemoryBudget | None, load: Load
     waiting = max(0.0, (asked - slots) / slots)
     first = _scaled_sum(_scaled(prompt, (slots + 1) / 2), busy, waiting)
     total = Interval(*(slots * load.output_tokens / x for x in (busy.high, busy.likely, busy.low)))
-    queue = (note("speed_queue", slots=slots, requests=asked),) if asked > slots else ()
+    wait_s = round(busy.likely * waiting, 2)
+    queue = (warning("speed_queueing", asked=asked, at_once=slots, wait_s=wait_s),) if asked > slots else ()
     return Speed(
         ttft_s=first,
         inter_token_s=gap,

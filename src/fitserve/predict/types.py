@@ -16,6 +16,8 @@ class Load:
     rate_per_s: float | None = None
     request_count: int | None = None
     """Length of the run; None: long enough that its start does not count."""
+    draft_acceptance: float | None = None
+    """Chance that a token drafted by speculative decoding is accepted; None: not stated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

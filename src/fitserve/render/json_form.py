@@ -65,6 +65,14 @@ def fix_form(fix: Fix, texts: Texts) -> dict[str, Any]:
     return {"change": dict(fix.change), "text": fix_text(fix, texts), "plan": summary}
 
 
+def _variant_form(fix: Fix, texts: Texts) -> dict[str, Any]:
+    """A FIX that a plan does not need, with the axes on which it wins and what is said of it alone."""
+    return fix_form(fix, texts) | {
+        "wins": list(fix.wins),
+        "reasons": [reason_form(reason, texts) for reason in fix.result.reasons],
+    }
+
+
 def speed_form(speed: Speed | None) -> dict[str, Any] | None:
     """Speed of the contract; None where it is not known."""
     if speed is None:
@@ -191,8 +199,9 @@ def plan_form(item: Evaluated, texts: Texts, rate: Rate = DOLLAR, use: str = "ch
         "verdict": str(item.verdict),
         "reasons": [reason_form(reason, texts) for reason in item.reasons],
         "fixes": [fix_form(fix, texts) for fix in item.fixes],
+        "variants": [_variant_form(fix, texts) for fix in item.variants],
         "memory": None if budget is None else memory_form(budget),
-        "speed": speed_form(item.speed),
+        "speed": _speed_of(item),
         "users_within_targets": item.users_within_targets,
         "is_on_front": item.is_on_front,
         "quality": quality_form(item, use),
@@ -208,13 +217,22 @@ def plan_form(item: Evaluated, texts: Texts, rate: Rate = DOLLAR, use: str = "ch
     }
 
 
+def _speed_of(item: Evaluated) -> dict[str, Any] | None:
+    form = speed_form(item.speed)
+    if form is None or item.served is None:
+        return form
+    from fitserve.render.served import served_form  # only an estimate simulates
+
+    return form | {"percentiles": served_form(item.served)}
+
+
 def answer_form(answer: Answer, texts: Texts) -> dict[str, Any]:
     """The answer of `plan` and `fit`."""
     return {
         "schema_version": SCHEMA_VERSION,
         "request": answer.request.model_dump(mode="json"),
         "plans": _plan_forms(answer.plans, answer, texts),
-        "rejected": [*_unreadable(answer, texts), *_plan_forms(answer.rejected, answer, texts)],
+        "rejected": [*_unreadable(answer, texts), *_plan_forms(answer.timed_rejected, answer, texts)],
         "notes": [reason_form(reason, texts) for reason in answer.notes],
     }
 
@@ -225,11 +243,14 @@ def _plan_forms(items: Iterable[Evaluated], answer: Answer, texts: Texts) -> lis
 
 def estimate_form(answer: Answer, texts: Texts) -> dict[str, Any]:
     """The answer of `estimate`."""
-    plans = [*_unreadable(answer, texts), *_plan_forms((*answer.plans, *answer.rejected), answer, texts)]
+    from fitserve.render.variants import outlook_form  # it stands on this module
+
+    plans = [*_unreadable(answer, texts), *_plan_forms((*answer.plans, *answer.timed_rejected), answer, texts)]
     return {
         "schema_version": SCHEMA_VERSION,
         "request": answer.request.model_dump(mode="json"),
         "plan": plans[0],
+        "what_if": [outlook_form(step, answer) for step in answer.outlook],
         "load_curve": [
             {"concurrent_requests": users, "speed": speed_form(speed)} for users, speed in answer.load_curve
         ],

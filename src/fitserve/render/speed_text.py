@@ -9,7 +9,6 @@ from fitserve.render.money import money_text, price_text
 from fitserve.render.texts import Texts
 from fitserve.search.evaluate import Evaluated
 
-_BAR_COLUMNS = 24
 _NONE = "–"
 _ONE_SECOND = 1.0
 
@@ -91,13 +90,12 @@ def cost_line(item: Evaluated, rate: Rate, texts: Texts) -> str | None:
 
 
 def load_rows(curve: tuple[tuple[int, Speed], ...], texts: Texts) -> Rows:
-    """A row a number of users; the bar is the throughput of all of them."""
-    names = (">users", ">per_user", ">all_users", ">first_token", "throughput_bar")
-    most = max(speed.output_tok_per_s.likely for _, speed in curve)
+    """A row a number of users."""
+    names = (">users", ">per_user", ">all_users", ">first_token")
     rows = tuple(
         (
             str(users), rate_text(speed.per_user_tok_per_s.likely), rate_text(speed.output_tok_per_s.likely),
-            seconds_text(speed.ttft_s.likely), "█" * max(1, round(_BAR_COLUMNS * speed.output_tok_per_s.likely / most)),
+            seconds_text(speed.ttft_s.likely),
         )
         for users, speed in curve
     )  # fmt: skip

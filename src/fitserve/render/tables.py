@@ -26,6 +26,9 @@ from fitserve.search.evaluate import Evaluated, quality_class, quality_classes
 
 _REJECTED_SHOWN = 12
 _FIXES_SHOWN = 4
+_FEWEST_ON_FRONT = 2
+_BAR, _BAR_COLUMNS = "⣿", 32
+"""Braille is one column wide in every terminal; the blocks are two in some."""
 
 
 def plan_view(answer: Answer, texts: Texts) -> RenderableType:
@@ -38,8 +41,13 @@ def plan_view(answer: Answer, texts: Texts) -> RenderableType:
         parts += [
             Text(texts.label("plans"), style="bold green"),
             _plans(shown, answer.rate, texts),
+            *_front(shown, texts),
             *_details(shown[0], texts, "budget", answer.rate),
         ]
+        if shown[0].variants:
+            from fitserve.render.variants import variants_view  # most plans have none
+
+            parts += variants_view(shown[0], texts)
     else:
         parts.append(Text(texts.label("nothing_fits"), style="bold red"))
     if answer.rejected:
@@ -55,8 +63,19 @@ def estimate_view(answer: Answer, texts: Texts) -> RenderableType:
     style = "bold green" if item.fits else "bold red"
     parts: list[RenderableType] = [_title(answer), Text(texts.text("verdict", str(item.verdict)), style=style)]
     parts += _details(item, texts, "budget_alone", answer.rate)
+    if item.served is not None:
+        from fitserve.render.served import served_view  # only an estimate simulates
+
+        parts += served_view(item.served, answer.use, texts)
     if answer.load_curve:
+        from fitserve.render.pictures import load_picture  # a plain list of plans draws nothing
+
         parts += [Text(texts.label("load_curve"), style="bold"), load_rows(answer.load_curve, texts)]
+        parts += load_picture(answer.load_curve, texts)
+    if answer.outlook:
+        from fitserve.render.variants import outlook_view  # estimates alone look further
+
+        parts += outlook_view(answer, texts)
     if item.fixes:
         parts.append(Text(texts.label("fixes"), style="bold"))
         parts += [indented(f"→ {fix_text(fix, texts)}") for fix in item.fixes]
@@ -124,6 +143,15 @@ def _one_per_format(plans: tuple[Evaluated, ...]) -> list[Evaluated]:
     for item in plans:
         seen.setdefault((item.deployment.engine, item.deployment.weight_format.name), item)
     return list(seen.values())
+
+
+def _front(shown: list[Evaluated], texts: Texts) -> list[RenderableType]:
+    """The picture of plans that are weighed against each other."""
+    if sum(bool(item.is_on_front) for item in shown) < _FEWEST_ON_FRONT:
+        return []
+    from fitserve.render.pictures import front_picture
+
+    return front_picture(shown, texts)
 
 
 def _plans(plans: list[Evaluated], rate: Rate, texts: Texts) -> Rows:
@@ -225,10 +253,11 @@ def _budget(budget: MemoryBudget, texts: Texts) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 2))
     table.add_column(overflow="fold")
     table.add_column(justify="right", no_wrap=True)
+    table.add_column(no_wrap=True, overflow="crop")
     for title, devices in _alike(budget.devices, texts):
         device = devices[0]
         table.add_row(Text(title, style="bold"), "")
-        _items(table, device.items, texts)
+        _items(table, device.items, texts, device.accelerator.memory_bytes)
         table.add_row(
             texts.label("usable", capacity_bytes=device.accelerator.memory_bytes), bytes_text(device.usable_bytes)
         )
@@ -251,10 +280,14 @@ def _cache(item: Evaluated, budget: MemoryBudget, texts: Texts) -> str:
     return f"{texts.label('kv')} ({kv.format}): {per_token}"
 
 
-def _items(table: Table, items: Iterable[MemoryItem], texts: Texts) -> None:
+def _items(table: Table, items: Iterable[MemoryItem], texts: Texts, whole_bytes: int = 0) -> None:
+    """A row an item; of a device's memory, `whole_bytes`, with the share that it takes as a bar."""
     for item in items:
         rest = f" ({texts.label('rest')})" if item.is_rest else ""
-        table.add_row(f"  {texts.text('memory', item.code)}{rest}", bytes_text(item.likely_bytes))
+        bar = _BAR * round(_BAR_COLUMNS * item.likely_bytes / whole_bytes) if whole_bytes else ""
+        table.add_row(
+            f"  {texts.text('memory', item.code)}{rest}", bytes_text(item.likely_bytes), Text(bar, style="dim")
+        )
 
 
 def _alike(devices: tuple[DeviceBudget, ...], texts: Texts) -> list[tuple[str, list[DeviceBudget]]]:

@@ -59,8 +59,21 @@ class Texts:
         return frozenset(self._tables)
 
     def text(self, table: str, code: str, parameters: Mapping[str, Any] | None = None) -> str:
-        """The text of a code with its placeholders filled."""
-        return fill(self.raw(table, code), parameters or {})
+        """The text of a code with its placeholders filled; facts that are named in English are put into the language."""
+        given = parameters or {}
+        if isinstance(given.get("fact"), str):
+            given = {**given, "fact": self.fact(given["fact"])}
+        return fill(self.raw(table, code), given)
+
+    def fact(self, english: str) -> str:
+        """A fact by its English name, as errors carry it; a name that no text knows stays as it is."""
+        if self.language == LANGUAGES[0]:
+            return english
+        for code, pattern in _fact_patterns():
+            found = pattern.fullmatch(english)
+            if found:
+                return fill(self.raw("fact", code), found.groupdict())
+        return english
 
     def label(self, code: str, **parameters: Any) -> str:
         """A heading or cell."""
@@ -87,6 +100,16 @@ class Texts:
 def texts(language: str) -> Texts:
     """The texts of a language."""
     return Texts(language)
+
+
+@lru_cache(maxsize=1)
+def _fact_patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
+    """How each fact is named in English, as a pattern with its parameters; the first that matches counts."""
+    named = load_toml("fitserve.render", f"messages/{LANGUAGES[0]}.toml")["fact"]
+    return tuple(
+        (code, re.compile(_PLAIN.sub(r"(?P<\1>.+)", re.escape(text).replace(r"\{", "{").replace(r"\}", "}"))))
+        for code, text in named.items()
+    )
 
 
 def fill(template: str, parameters: Mapping[str, Any]) -> str:

@@ -46,7 +46,7 @@ def deployments(
                     model=model, machine=machine, engine=engine.id, engine_version=version, weight_format=candidate.weight_format,
                     repository=candidate.repository, kv_format=wishes.kv_format or "auto", tp=tp, pp=pp, ep=wishes.ep or 1,
                     dp=wishes.dp or 1, context_tokens=workload.context_tokens, concurrent_requests=workload.concurrent_requests,
-                    options=wishes.options,
+                    max_num_seqs=wishes.max_num_seqs, options=wishes.options,
                     offload_layers=wishes.offload if isinstance(wishes.offload, int) else None,
                 ),
                 candidate.needs_quantizing,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from fitserve.engines.contract import Deployment, MemoryBudget
 from fitserve.engines.registry import engine
@@ -13,6 +14,9 @@ from fitserve.hardware.types import Machine
 from fitserve.models.formats import WeightFormat, gguf_base_type
 from fitserve.models.types import LanguageModel
 from fitserve.predict.types import Speed
+
+if TYPE_CHECKING:
+    from fitserve.predict.serving import Served
 
 _ORDER = {Severity.BLOCKER: 0, Severity.WARNING: 1, Severity.NOTE: 2}
 
@@ -27,9 +31,13 @@ class Evaluated:
     budget: MemoryBudget | None
     needs_quantizing: bool = False
     fixes: tuple["Fix", ...] = ()
+    variants: tuple["Fix", ...] = ()
+    """Other settings of the same plan that win on some axis."""
     speed: Speed | None = None
     misses_target: bool = False
     """Whether its likely speed is below what was asked for, or unknown where something was."""
+    served: "Served | None" = None
+    """Its workload, simulated; only where that was asked for."""
     users_within_targets: int | None = None
     is_on_front: bool | None = None
     """Whether no other plan of the answer beats it in speed, quality and number of GPUs; None where nothing was compared."""
@@ -70,6 +78,8 @@ class Fix:
     change: Mapping[str, str | int]
     result: Evaluated
     instead_of: str | int | None = None
+    wins: tuple[str, ...] = ()
+    """Of a variant of a plan: where it is better (search/variants.py)."""
 
 
 def evaluate(deployment: Deployment, needs_quantizing: bool = False) -> Evaluated:

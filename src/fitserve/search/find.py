@@ -11,7 +11,7 @@ from fitserve.search.enumerate import candidates, deployments, with_least_offloa
 from fitserve.search.evaluate import Evaluated, Evaluator, Fix, quality_class
 from fitserve.search.fixes import nearest_fixes, other_engine
 from fitserve.search.rank import closeness_key, rank_key, split_key
-from fitserve.search.speeds import load_of, with_speed, with_speeds_of_fixes
+from fitserve.search.speeds import load_of, with_speed
 from fitserve.search.wishes import Wishes
 from fitserve.workload.types import Workload
 
@@ -48,7 +48,6 @@ def find(model: LanguageModel, machine: Machine, workload: Workload, wishes: Wis
     if explained and not any(_is_good(model, plan) for plan in plans) and not _is_mended(model, explained):
         explained = _with_other_model(explained, machine, workload, wishes, evaluate)
     explained.sort(key=lambda item: (closeness_key(item)[0], rank_key(item)[1], closeness_key(item)))
-    explained = [with_speeds_of_fixes(item, load, wishes.targets) for item in explained]
     return Found(plans=tuple(sorted(plans, key=rank_key)), rejected=tuple(explained))
 
 

@@ -15,6 +15,7 @@ _CONTEXT_STEPS = (1024, 256)
 _SHORTEST_CONTEXT = 1024
 """A shorter context holds no conversation; a smaller model or format is the better fix."""
 _MOST_DEVICES = 16
+_FEWEST_RANKS = 2
 _VERSION_PARAMETERS = ("first_version", "last_version")
 
 
@@ -25,7 +26,9 @@ def nearest_fixes(rejected: Evaluated, siblings: list[Candidate], evaluate: Eval
         lambda: _context(rejected, evaluate),
         lambda: _kv_format(rejected, chosen, evaluate),
         lambda: _sequences(rejected, evaluate),
+        lambda: _batch_limit(rejected, evaluate),
         lambda: _split(rejected, chosen, evaluate),
+        lambda: _experts_whole(rejected, evaluate),
         lambda: _lower_format(rejected, chosen, siblings, evaluate),
         lambda: _offload(rejected, chosen, evaluate),
         lambda: _more_devices(rejected, chosen, evaluate),
@@ -80,6 +83,32 @@ def _sequences(rejected: Evaluated, evaluate: Evaluator) -> Fix | None:
             return Fix(knob="concurrency", change={"concurrency": number}, result=result, instead_of=asked)
         number //= 2
     return None
+
+
+def _batch_limit(rejected: Evaluated, evaluate: Evaluator) -> Fix | None:
+    """No more sequences at once than are asked for, where the engine prepares for more."""
+    deployment, budget = rejected.deployment, rejected.budget
+    if not rejected.is_memory_only or budget is None or deployment.max_num_seqs is not None:
+        return None
+    asked = deployment.concurrent_requests
+    if asked >= budget.max_num_seqs:
+        return None
+    result = evaluate(replace(deployment, max_num_seqs=asked))
+    if not result.fits:
+        return None
+    return Fix(knob="max_num_seqs", change={"max-num-seqs": asked}, result=result, instead_of=budget.max_num_seqs)
+
+
+def _experts_whole(rejected: Evaluated, evaluate: Evaluator) -> Fix | None:
+    """Experts whole on a device, where shares of them cannot be cut."""
+    deployment = rejected.deployment
+    ranks = deployment.tp * deployment.dp
+    if rejected.is_memory_only or ranks < _FEWEST_RANKS or deployment.ep > 1:
+        return None
+    if not any(layer.experts for layer in deployment.model.layers):
+        return None
+    result = evaluate(replace(deployment, ep=ranks))
+    return Fix(knob="ep", change={"ep": ranks}, result=result, instead_of=1) if result.fits else None
 
 
 def _split(rejected: Evaluated, chosen: Engine, evaluate: Evaluator) -> Fix | None:

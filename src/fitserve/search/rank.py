@@ -26,7 +26,7 @@ def rank_key(candidate: Evaluated) -> tuple[float, ...]:
         float(candidate.misses_target),
         float(bool(deployment.offload_layers)),
         float(quality_class(deployment.model, deployment.weight_format)),
-        float(not comfortable),
+        float(not comfortable) + float(candidate.speed is not None and candidate.speed.is_queued),
         float(candidate.needs_quantizing),
         float(not candidate.is_accelerated),
         float(rank_of(deployment.engine)),
@@ -44,10 +44,13 @@ def split_key(candidate: Evaluated, use: str) -> tuple[float, ...]:
     speed = candidate.speed
     if speed is None:
         return (*rank_key(candidate)[:_BEFORE_SPEED], 0.0, *rank_key(candidate)[_BEFORE_SPEED:])
-    rate = speed.output_tok_per_s.likely if use == "batch" else speed.per_user_tok_per_s.likely
+    # where users wait for room, the next token of those who are served is not what they wait for
+    is_bulk = use == "batch" or speed.is_queued
+    rate = speed.output_tok_per_s.likely if is_bulk else speed.per_user_tok_per_s.likely
     # figures that differ by less than a step are one: there the order without speed decides
     step = round(log(rate) / log(_SPEED_STEP))
-    return (*rank_key(candidate)[:_BEFORE_SPEED], -float(step), *rank_key(candidate)[_BEFORE_SPEED:])
+    rest = rank_key(candidate)[_BEFORE_SPEED:]
+    return (*rank_key(candidate)[:_BEFORE_SPEED], -float(step), *rest)
 
 
 def closeness_key(candidate: Evaluated) -> tuple[float, ...]:

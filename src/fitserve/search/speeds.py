@@ -12,6 +12,8 @@ from fitserve.workload.presets import preset
 from fitserve.workload.types import Targets, Workload
 
 _LEAST_PROMPT_SHARE = 0.5
+_LONG_RUN = 1000
+"""Arrivals of a run whose start and end hardly count."""
 
 
 def load_of(workload: Workload, context_tokens: int | None = None) -> Load:
@@ -27,6 +29,8 @@ def load_of(workload: Workload, context_tokens: int | None = None) -> Load:
     return Load(
         prompt_tokens=prompt, output_tokens=output, rate_per_s=workload.rate_per_s,
         concurrent_requests=None if workload.rate_per_s is not None else workload.concurrent_requests,
+        draft_acceptance=workload.draft_acceptance,
+        request_count=None if workload.rate_per_s is None else _LONG_RUN,
     )  # fmt: skip
 
 

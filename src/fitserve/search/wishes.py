@@ -21,6 +21,7 @@ class Wishes:
     pp: int | None = None
     ep: int | None = None
     dp: int | None = None
+    max_num_seqs: int | None = None
     offload: str | int = "no"
     options: Mapping[str, str] = field(default_factory=no_options)
     targets: Targets = NO_TARGETS

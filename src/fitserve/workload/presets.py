@@ -10,6 +10,7 @@ def preset(use: str) -> Workload:
     return Workload(
         context_tokens=row["context_tokens"], concurrent_requests=row["concurrent_requests"],
         prompt_tokens=row["prompt_tokens"], output_tokens=row["output_tokens"], use=use,
+        prompt_sigma=row["prompt_sigma"], output_sigma=row["output_sigma"],
     )  # fmt: skip
 
 

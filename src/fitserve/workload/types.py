@@ -14,6 +14,11 @@ class Workload:
     rate_per_s: float | None = None
     """Requests that arrive a second, instead of a number of users."""
     use: str = "chat"
+    draft_acceptance: float | None = None
+    """Chance that a drafted token is accepted, where the user states it."""
+    prompt_sigma: float = 0.0
+    """How prompts differ in length: the standard deviation of the logarithm."""
+    output_sigma: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

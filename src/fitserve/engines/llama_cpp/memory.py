@@ -3,7 +3,7 @@
 Nothing is taken in advance: what is not used stays free. With memory mapping, weights in RAM are pages of the file.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from fitserve.engines.contract import Deployment, DeviceBudget, KvFigures, MemoryBudget, MemoryItem
@@ -179,21 +179,39 @@ def _longest(deployment: Deployment, laid: Laid, needs: Needs) -> int:
     ram = host_limit_bytes(deployment)
     shared = any(device.is_unified for device in deployment.machine.devices)
 
-    def holds(context: int) -> bool:
+    def left(context: int) -> int:
+        """Bytes that the fullest device, or the RAM, has left; below zero it does not hold."""
         devices, host = needs.at(replace(laid.settings, context_tokens=context * laid.settings.slots))
         in_ram = host.total + (sum(need.total for need in devices) if shared else 0)
-        fits_devices = all(need.total <= have for need, have in zip(devices, usable, strict=True))
-        return fits_devices and (ram is None or in_ram <= ram)
+        spare = [have - need.total for need, have in zip(devices, usable, strict=True)]
+        return min([*spare, *([] if ram is None else [ram - in_ram])], default=0)
 
-    if holds(limit):
+    if left(limit) >= 0:
         return limit
-    if not holds(CELL_MULTIPLE):
+    return last_that_holds(left, limit // CELL_MULTIPLE + 1) * CELL_MULTIPLE
+
+
+def last_that_holds(left: Callable[[int], int], beyond: int) -> int:
+    """The most steps below `beyond` whose context leaves nothing below zero; 0 when not even one does.
+
+    Needs grow nearly in a line with the context: the next guess lies where the line through the ends crosses zero, and in
+    the middle every other time, so that the ends close in whatever the needs do.
+    """
+    low, spare = 1, left(CELL_MULTIPLE)
+    if spare < 0:
         return 0
-    low, high = 0, limit // CELL_MULTIPLE  # caches grow in these steps
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if holds(middle * CELL_MULTIPLE) else (low, middle - 1)
-    return low * CELL_MULTIPLE
+    high, lack = beyond, left(beyond * CELL_MULTIPLE)
+    is_line = True
+    while high - low > 1:
+        guess = low + (high - low) * spare // (spare - lack) if is_line and lack < 0 else (low + high) // 2
+        middle = min(max(guess, low + 1), high - 1)
+        found = left(middle * CELL_MULTIPLE)
+        if found >= 0:
+            low, spare = middle, found
+        else:
+            high, lack = middle, found
+        is_line = not is_line
+    return min(low, beyond - 1)
 
 
 def cache_bytes(deployment: Deployment, sequences: int, part: str) -> int:

@@ -6,6 +6,7 @@ Sources: vllm/v1/kv_cache_interface.py, model_executor/layers/mamba/mamba_utils.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from fitserve.foundation.units import ceil_div, round_up
 from fitserve.models.types import (
@@ -66,13 +67,14 @@ def heads_per_rank(kv_heads: int, tp: int) -> int:
     return max(1, kv_heads // tp)
 
 
-def layer_pages(model: LanguageModel, settings: PageSettings) -> list[LayerPage]:
+@lru_cache(maxsize=64)
+def layer_pages(model: LanguageModel, settings: PageSettings) -> tuple[LayerPage, ...]:
     """All pages of a model on one rank, in layer order, states already padded to the attention page."""
     mixers = [(index, mixer) for index, layer in enumerate(model.layers) for mixer in layer.mixers]
     if settings.speculative_tokens:
         mixers += [(len(model.layers) + index, mixer) for index, mixer in enumerate(model.mtp_mixers)]
     if any(isinstance(mixer, CompressedAttention) for _, mixer in mixers):
-        return _compressed_pages([(i, m) for i, m in mixers if isinstance(m, CompressedAttention)])
+        return tuple(_compressed_pages([(i, m) for i, m in mixers if isinstance(m, CompressedAttention)]))
     states = [(i, m) for i, m in mixers if isinstance(m, LinearAttention | StateSpace | ShortConvolution)]
     block = _block_tokens(model, mixers, states, settings)
     pages: list[LayerPage] = []
@@ -90,7 +92,7 @@ def layer_pages(model: LanguageModel, settings: PageSettings) -> list[LayerPage]
                 checkpoint_blocks=int(isinstance(mixer, StateSpace) and mixer.generation == 2),
             )
         )
-    return sorted(pages, key=lambda page: page.layer)
+    return tuple(sorted(pages, key=lambda page: page.layer))
 
 
 def _block_tokens(

@@ -84,16 +84,18 @@ def _stage(deployment: Deployment, settings: ServerSettings, stage: range) -> St
 
 
 def _pool(deployment: Deployment, settings: ServerSettings, stage: range) -> KvPool:
-    pages = layer_pages(
-        deployment.model,
-        PageSettings(
-            tp=deployment.tp,
-            element_bytes=settings.kv_element_bytes,
-            kv_format=settings.kv_format,
-            asked_block_tokens=settings.block_tokens,
-            is_cpu=deployment.machine.is_cpu_only,
-            speculative_tokens=settings.speculative_tokens,
-        ),
+    pages = list(
+        layer_pages(
+            deployment.model,
+            PageSettings(
+                tp=deployment.tp,
+                element_bytes=settings.kv_element_bytes,
+                kv_format=settings.kv_format,
+                asked_block_tokens=settings.block_tokens,
+                is_cpu=deployment.machine.is_cpu_only,
+                speculative_tokens=settings.speculative_tokens,
+            ),
+        )
     )
     if deployment.pp > 1:
         pages = [page for page in pages if page.layer in stage]
