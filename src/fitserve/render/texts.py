@@ -26,6 +26,7 @@ class Texts:
         self._tables: dict[str, dict[str, str]] = {}
         self._unread = [
             "fitserve.check",
+            "fitserve.web",
             "fitserve.launch",
             "fitserve.hardware",
             "fitserve.guides",

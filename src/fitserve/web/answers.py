@@ -1,0 +1,88 @@
+"""Answers of the use cases, kept for a while: the same address asks the same question."""
+
+from dataclasses import replace
+from functools import lru_cache
+
+from fitserve.foundation.errors import FactMissing, FitserveError
+from fitserve.plan.answer import Answer, estimate, fit, plan
+from fitserve.plan.request import EstimateRequest, FitRequest, PlanRequest
+from fitserve.plan.world import World
+from fitserve.search.evaluate import Evaluated, evaluate
+from fitserve.search.speeds import load_of, with_speed
+from fitserve.web.asked import Asked, fields_of_pick, pick_of
+from fitserve.workload.presets import preset
+from fitserve.workload.types import Targets, Workload
+
+_LADDER = tuple(2**power for power in range(11, 23))
+_RUNGS = 7
+
+
+def plan_of(asked: Asked, world: World) -> Answer:
+    """Ranked plans of a page's state. Raises InputError with everything that is wrong."""
+    return _plan(PlanRequest.read(**asked.fields()), world)
+
+
+@lru_cache(maxsize=128)
+def _plan(request: PlanRequest, world: World) -> Answer:
+    return plan(request, world)
+
+
+def estimate_of(asked: Asked, world: World) -> Answer:
+    """The candidate that is looked at, judged alone: what a slider needs at once."""
+    return _estimate(EstimateRequest.read(**(asked.fields() | fields_of_pick(asked.pick))), world)
+
+
+@lru_cache(maxsize=512)
+def _estimate(request: EstimateRequest, world: World) -> Answer:
+    return estimate(request, world)
+
+
+def fit_of(asked: Asked, world: World) -> Answer:
+    """What runs on a machine."""
+    fields = asked.fields(tuple(FitRequest.model_fields))
+    return _fit(FitRequest.read(**fields), world)
+
+
+@lru_cache(maxsize=32)
+def _fit(request: FitRequest, world: World) -> Answer:
+    return fit(request, world)
+
+
+def shown_of(answer: Answer, asked: Asked, world: World) -> Evaluated | None:
+    """The candidate to look at: the one that was picked, else the best plan, else the rejected one that is nearest."""
+    if asked.pick:
+        for item in (*answer.plans, *answer.rejected):
+            if pick_of(item.deployment) == asked.pick:
+                return item
+        try:
+            alone = estimate_of(asked, world)
+            return next(iter((*alone.plans, *alone.rejected)), None)
+        except (FitserveError, FactMissing):
+            pass  # a candidate of another model or machine: the best one is shown
+    if answer.plans:
+        return answer.plans[0]
+    return min(answer.rejected, key=_distance, default=None)
+
+
+def _distance(item: Evaluated) -> tuple[bool, float]:
+    """How far a rejected candidate is from fitting."""
+    if item.budget is None or not item.is_memory_only:
+        return True, 0.0
+    room = sum(device.usable_bytes for device in item.budget.devices)
+    return False, item.budget.total_bytes.likely / max(1, room)
+
+
+def ladder(item: Evaluated, use: str) -> tuple[tuple[int, Evaluated], ...]:
+    """The same candidate at other contexts, each alone: (tokens, judged)."""
+    now = item.deployment.context_tokens
+    limit = item.deployment.model.max_context_tokens
+    steps = sorted({*(size for size in _LADDER if size <= limit), now})
+    near = sorted(steps, key=lambda size: abs(steps.index(size) - steps.index(now)))[:_RUNGS]
+    usual = preset(use)
+    found = []
+    for size in sorted(near):
+        work = Workload(context_tokens=size, concurrent_requests=1, use=use,
+                        prompt_tokens=min(usual.prompt_tokens or 1, size // 2), output_tokens=min(usual.output_tokens or 1, size // 2))
+        judged = evaluate(replace(item.deployment, context_tokens=size), item.needs_quantizing)
+        found.append((size, with_speed(judged, load_of(work), Targets())))
+    return tuple(found)

@@ -1,0 +1,12 @@
+// What a browser adds to pages that work without it: answers that change while a slider moves, lists while one types,
+// tabs, copying. Everything is read from attributes; nothing is kept but the address.
+import { live } from "./live.js";
+import { combos } from "./combo.js";
+import { tabs, copying, menus } from "./small.js";
+
+document.documentElement.classList.add("js");
+menus();
+copying();
+tabs();
+combos();
+live();
