@@ -189,21 +189,27 @@ def _several(value: object) -> object:
     return (value,) if isinstance(value, str | int | float) else value
 
 
-Tokens = Annotated[int, BeforeValidator(_tokens)]
-Bytes = Annotated[int, BeforeValidator(_bytes)]
-Count = Annotated[int, BeforeValidator(_count)]
-Offload = Annotated[str | int, BeforeValidator(_offload)]
+# What the JSON of a request may hold, which is more than the value that it becomes: `32k` for tokens, `24GiB` for bytes.
+_NumberOrText = int | str
+_AmountOrText = float | str
+
+Tokens = Annotated[int, BeforeValidator(_tokens, json_schema_input_type=_NumberOrText)]
+Bytes = Annotated[int, BeforeValidator(_bytes, json_schema_input_type=_NumberOrText)]
+Count = Annotated[int, BeforeValidator(_count, json_schema_input_type=_NumberOrText)]
+Offload = Annotated[str | int, BeforeValidator(_offload, json_schema_input_type=_NumberOrText)]
 Text = Annotated[str, BeforeValidator(_text)]
 Address = Annotated[str, BeforeValidator(_address)]
 Variable = Annotated[str, BeforeValidator(_variable)]
-Texts = Annotated[tuple[Text, ...], BeforeValidator(_several)]
-Seconds = Annotated[float, BeforeValidator(_seconds)]
-Port = Annotated[int, BeforeValidator(_port)]
-Positive = Annotated[float, BeforeValidator(_positive)]
-Amount = Annotated[Decimal, BeforeValidator(_amount)]
-AmountOrZero = Annotated[Decimal, BeforeValidator(_amount_or_zero)]
-Amounts = Annotated[tuple[Amount, ...], BeforeValidator(_several)]
-Share = Annotated[Decimal, BeforeValidator(_share)]
-Chance = Annotated[float, BeforeValidator(_chance)]
-Factor = Annotated[Decimal, BeforeValidator(_factor)]
-Spread = Annotated[Interval, BeforeValidator(_spread)]
+Texts = Annotated[tuple[Text, ...], BeforeValidator(_several, json_schema_input_type=str | list[str])]
+Seconds = Annotated[float, BeforeValidator(_seconds, json_schema_input_type=_AmountOrText)]
+Port = Annotated[int, BeforeValidator(_port, json_schema_input_type=_NumberOrText)]
+Positive = Annotated[float, BeforeValidator(_positive, json_schema_input_type=_AmountOrText)]
+Amount = Annotated[Decimal, BeforeValidator(_amount, json_schema_input_type=_AmountOrText)]
+AmountOrZero = Annotated[Decimal, BeforeValidator(_amount_or_zero, json_schema_input_type=_AmountOrText)]
+Amounts = Annotated[
+    tuple[Amount, ...], BeforeValidator(_several, json_schema_input_type=_AmountOrText | list[_AmountOrText])
+]
+Share = Annotated[Decimal, BeforeValidator(_share, json_schema_input_type=_AmountOrText)]
+Chance = Annotated[float, BeforeValidator(_chance, json_schema_input_type=_AmountOrText)]
+Factor = Annotated[Decimal, BeforeValidator(_factor, json_schema_input_type=_AmountOrText)]
+Spread = Annotated[Interval, BeforeValidator(_spread, json_schema_input_type=_AmountOrText)]

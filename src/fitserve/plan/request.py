@@ -29,7 +29,7 @@ class Request(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     @classmethod
-    def read(cls, **given: Any) -> Self:
+    def read(cls, /, **given: Any) -> Self:
         """The request of these values; None counts as not given. Raises InputError with everything that is wrong."""
         try:
             return cls(**{key: value for key, value in given.items() if value is not None})
