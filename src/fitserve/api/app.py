@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
 from fitserve import __version__
+from fitserve.api.interface import add_interface
 from fitserve.api.security import Guard, Limits
 from fitserve.api.world import closed_world
 from fitserve.web.site import router as pages
@@ -29,10 +30,13 @@ class Settings:
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The ASGI application; what handlers need of the outside stands in `app.state`."""
     chosen = settings or Settings()
-    app = FastAPI(title="fitserve", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json")
+    app = FastAPI(
+        title="fitserve", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json"
+    )
     app.state.world = closed_world(chosen.allow_hub)
     app.include_router(pages)
     show_errors(app)
+    add_interface(app, chosen.host)
     app.add_middleware(GZipMiddleware, minimum_size=_SMALLEST_PACKED)
     app.add_middleware(Guard, host=chosen.host, token=chosen.token, limits=chosen.limits)
     return app

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -163,8 +164,11 @@ def _plain(status: HTTPStatus, scope: Scope) -> Response:
     return PlainTextResponse(text + "\n", status)
 
 
-class _BodyTooLarge(Exception):
-    """More bytes came than the path takes."""
+class _BodyTooLarge(HTTPException):
+    """More bytes came than the path takes. The application may answer it by itself, as it is one of its own errors."""
+
+    def __init__(self) -> None:
+        super().__init__(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
 
 class _Counted:

@@ -27,6 +27,7 @@ class Texts:
         self._unread = [
             "fitserve.check",
             "fitserve.web",
+            "fitserve.api",
             "fitserve.launch",
             "fitserve.hardware",
             "fitserve.guides",

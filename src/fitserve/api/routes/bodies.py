@@ -1,0 +1,27 @@
+"""The body of a request to the fields of a request model."""
+
+import json
+from typing import Any
+
+from starlette.requests import Request
+
+from fitserve.foundation.errors import InputError
+
+
+async def fields_of(request: Request) -> dict[str, Any]:
+    """The JSON object in the body; an empty body is an empty object. Raises InputError for anything else."""
+    body = await request.body()
+    if not body.strip():
+        return {}
+    try:
+        found = json.loads(body, parse_constant=_no_number)
+        json.dumps(found, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+    except (ValueError, RecursionError) as error:
+        raise InputError.of("body_wrong", detail=(str(error).splitlines() or ["?"])[0][:120]) from error
+    if not isinstance(found, dict):
+        raise InputError.of("body_wrong", detail=f"{type(found).__name__}, not an object")
+    return found
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is not JSON")

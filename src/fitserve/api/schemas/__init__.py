@@ -1,0 +1,1 @@
+"""Schemas of what the REST interface takes and gives."""
