@@ -40,6 +40,7 @@ _VERBS: dict[str, tuple[str, str | None, str | None]] = {
     "stop": ("serve:run_stop", None, "run"),
     "probe": ("probe:run_probe", "plan.request:ProbeRequest", None),
     "validate": ("validate:run_validate", None, "files"),
+    "mcp": ("mcp:run_mcp", "mcp.request:McpRequest", None),
     "web": ("web:run_web", "plan.web_request:WebRequest", None),
 }
 """Name to the function of a module of this package, the request that makes its flags, and its positional argument; both

@@ -1,0 +1,1 @@
+"""The Model Context Protocol server: the verbs as tools for agents, with short answers."""
