@@ -21,13 +21,13 @@ def run_cost(values: dict[str, Any], texts: Texts) -> int:
     """`fitserve cost`."""
     check_out(values.get("out"))
     request = CostRequest.read(**{key: value for key, value in values.items() if key not in {"json", "out", "lang"}})
-    own_prices = None if request.prices is None else _content(request.prices)
+    own_prices = None if request.prices is None else read_price_file(request.prices)
     answer = cost(request, datetime.now(UTC).date().isoformat(), own_prices)
     write(lambda: cost_form(answer, texts), cost_view(answer, texts), bool(values.get("json")), values.get("out"))
     return 0
 
 
-def _content(name: str) -> Any:
+def read_price_file(name: str) -> Any:
     """A price file, TOML or JSON. Numbers stay as they were written."""
     path = Path(name)
     try:

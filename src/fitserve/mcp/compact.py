@@ -185,7 +185,11 @@ def _guide(form: Mapping[str, Any]) -> Form:
         for row in table["limits"]
     ]
     engines = [
-        {"engine": row["engine"], "version": row["version"], "formats": [name for name, state in row["formats"].items() if state == "runs"]}
+        {
+            "engine": row["engine"],
+            "version": row["version"],
+            "formats": [name for name, state in row["formats"].items() if state == "runs"],
+        }
         for device in form["devices"][:1]
         for row in device["engines"]
         if row["version"] is not None

@@ -21,9 +21,7 @@ from fitserve.render.texts import LANGUAGES, texts
 _AT_ONCE = 2
 _PATH = "/mcp"
 _MOST_BODY_BYTES = 24 << 20
-_READS = types.ToolAnnotations(
-    read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False
-)
+_READS = types.ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
 _log = logging.getLogger("fitserve.mcp")
 
 
