@@ -6,6 +6,7 @@
       WorldError            the world said no; carries the command and its last lines  exit code 3
         ProbeFailed           a device of this machine could not be asked
         ReadFailed            a file or a hub could not be read (network, permission)
+        VerifyFailed          an engine was asked what it allocates and gave no answer
 
 Anything else is a bug and is shown as one.
 """
@@ -65,3 +66,7 @@ class ProbeFailed(WorldError):
 
 class ReadFailed(WorldError):
     """A file or a hub could not be read."""
+
+
+class VerifyFailed(WorldError):
+    """An engine was asked what it would allocate and gave no answer."""
