@@ -33,6 +33,7 @@ _VERBS: dict[str, tuple[str, str | None, str | None]] = {
     "check": ("check:run_check", "check.request:CheckRequest", "command"),
     "cost": ("cost:run_cost", "plan.cost_request:CostRequest", None),
     "validate": ("validate:run_validate", None, "files"),
+    "verify": ("verify:run_verify", "launch.oracle.answer:VerifyRequest", "model"),
 }
 """Name to the function of a module of this package, the request that makes its flags, and its positional argument; both
 as text, because only what the verb that runs needs is loaded: start-up time is what people feel."""

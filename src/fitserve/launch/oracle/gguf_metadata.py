@@ -36,7 +36,8 @@ def file_metadata(model: LanguageModel, mix: str) -> dict[str, Value]:
     """All metadata of the file of a mix: shape, constants, vocabulary."""
     architecture = str(model.gguf_architecture)
     rules = header_rules()
-    shape = {**rules["constants"], **model_metadata(model), **rules["architectures"].get(architecture, {}).get("keys", {})}
+    own = rules["architectures"].get(architecture, {})
+    shape = {**rules["constants"], **own.get("defaults", {}), **model_metadata(model), **own.get("keys", {})}
     # no general.name: from a name with "phi-3" in it the engine concludes tokens that only that vocabulary has
     found: dict[str, Value] = {"general.architecture": architecture}
     found |= {key if key.startswith("xielu.") else f"{architecture}.{key}": value for key, value in shape.items()}

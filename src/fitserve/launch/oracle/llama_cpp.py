@@ -33,6 +33,7 @@ _BUILD = re.compile(r"^ENGINE \d+\.\d+\.(\d+)", re.MULTILINE)
 _REFUSED = re.compile(r"error loading model: (.+)|GGML_ASSERT\((.+)\) failed|failed to (?:create|initialize) (.+)")
 _ROW = re.compile(r"\|\s+- .+?\|.*=\s+(\d+) \+\s+(\d+) \+\s+(\d+)\s")
 _ANSWERED = b"projected to use"
+_FILE_SIZE = re.compile(r"file size += ([\d.]+) (MiB|GiB)")
 _LOOK_BACK = 1 << 18
 _LINES = {
     "kv_cache": re.compile(r"llama_kv_cache: size = +([\d.]+) MiB"),
@@ -210,9 +211,22 @@ def _read(ran: Ran, build: str) -> dict[str, tuple[float, float]]:
     if not rows or not found["compute_buffer"][0]:
         raise VerifyFailed(f"read the buffers of llama.cpp {build}", ran.tail[-400:])
     half = 0.5 * MIB * len(rows)  # whole MiB, cut off
-    found["weights"] = (sum(int(row[0]) for row in rows) * MIB + half, half)
+    found["weights"] = _weights(text, sum(int(row[0]) for row in rows) * MIB + half, half)
     found["cache_total"] = (sum(int(row[1]) for row in rows) * MIB + half, half)
     return found
+
+
+def _weights(text: str, placed: float, half: float) -> tuple[float, float]:
+    """What is placed, unless a tensor is placed twice, which happens without memory mapping alone: then the file's tensors.
+
+    Architectures that make the tied output before the input embedding (Gemma 3n and 4) get two copies.
+    """
+    size = _FILE_SIZE.search(text)
+    if size is None:
+        return placed, half
+    unit = MIB if size[2] == "MiB" else GIB
+    stored, digit = float(size[1]) * unit, 0.005 * unit
+    return (stored, digit) if placed - half > stored + digit + MIB else (placed, half)
 
 
 def _compare(budget: MemoryBudget, found: Mapping[str, tuple[float, float]]) -> tuple[Line, ...]:

@@ -27,6 +27,7 @@ from fitserve.models.catalog.lookup import rows
 ENGINE = "vllm"
 _SCRIPT = Path(__file__).parent / "scripts/ask_vllm.py"
 _CACHE = re.compile(r"^CACHE (\{.*\})$", re.MULTILINE)
+_TOKENS = re.compile(r"KV cache size: ([\d,]+) tokens")
 _ERROR = re.compile(r"^(?:\S+ )*?((?:\w+\.)*\w*(?:Error|Exception): .+)$", re.MULTILINE)
 _SMALL = {
     "hidden_size": 128, "intermediate_size": 128, "vocab_size": 512, "num_experts": 4, "num_local_experts": 4,
@@ -64,7 +65,7 @@ def verify_vllm(deployment: Deployment, how: Asking) -> Verification:
     judged = on_cpu if found["platform"] == "cpu" or not deployment.machine.devices else deployment
     judged = _as_asked(judged, found, pool)
     return Verification(
-        deployment=judged, lines=_compare(judged, found, pool), seconds=time.monotonic() - started,
+        deployment=judged, lines=_compare(judged, found), seconds=time.monotonic() - started,
         notes=notes if judged.machine.is_cpu_only else (), asked={"kv_pool_bytes": pool, **settings},
         case=_case(judged, found, pool),
     )  # fmt: skip
@@ -138,7 +139,8 @@ def _read(ran: Ran) -> dict[str, Any]:
         errors = _ERROR.findall(ran.text)
         raise VerifyFailed("start vLLM", f"{ran.ended}: {errors[-1] if errors else ran.tail[-400:]}")
     read: dict[str, Any] = json.loads(found[1])
-    return read
+    tokens = _TOKENS.search(ran.text)
+    return read | ({"kv_tokens": int(tokens[1].replace(",", ""))} if tokens else {})
 
 
 def _as_asked(deployment: Deployment, found: Mapping[str, Any], pool: int) -> Deployment:
@@ -154,7 +156,7 @@ def _as_asked(deployment: Deployment, found: Mapping[str, Any], pool: int) -> De
     return replace(deployment, engine_version=version, options=options, max_num_seqs=None)
 
 
-def _compare(deployment: Deployment, found: Mapping[str, Any], pool: int) -> tuple[Line, ...]:
+def _compare(deployment: Deployment, found: Mapping[str, Any]) -> tuple[Line, ...]:
     chosen = engine(ENGINE)
     figures = chosen.log_figures(deployment, chosen.budget(deployment))
     block = max(group["block_tokens"] for group in found["groups"])
@@ -163,12 +165,11 @@ def _compare(deployment: Deployment, found: Mapping[str, Any], pool: int) -> tup
         _line("block_tokens", figures["block_tokens_resolved"], block, "tokens"),
         _line("bytes_per_block", figures["bytes_per_block"], found["bytes_per_block"], "bytes"),
         _line("num_blocks", figures["num_blocks"], found["num_blocks"], "count"),
-        _line("kv_pool", Interval.exact(pool), found["num_blocks"] * found["bytes_per_block"], "bytes"),
+        *([_line("kv_tokens", figures["kv_tokens"], found["kv_tokens"], "tokens")] if "kv_tokens" in found else []),
     )
 
 
 def _line(code: str, predicted: Interval, measured: float, unit: str) -> Line:
-    # the pool is cut into whole blocks
     return Line(code=code, predicted=predicted, engine=float(measured), unit=unit)
 
 
@@ -188,7 +189,7 @@ def _case(deployment: Deployment, found: Mapping[str, Any], pool: int) -> dict[s
     measured = {
         "outcome": "ok", "block_tokens_resolved": max(group["block_tokens"] for group in found["groups"]),
         "bytes_per_block": found["bytes_per_block"], "kv_groups": len(found["groups"]), "groups": found["groups"],
-        "num_blocks": found["num_blocks"],
+        "num_blocks": found["num_blocks"], **({"kv_tokens": found["kv_tokens"]} if "kv_tokens" in found else {}),
     }  # fmt: skip
     name = re.sub(r"[^a-z0-9.]+", "-", deployment.model.id.split("/")[-1].lower())
     source = {

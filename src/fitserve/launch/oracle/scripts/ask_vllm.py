@@ -41,7 +41,10 @@ def cache_of(llm: Any, platform: str, version: str) -> dict[str, Any]:
         }
         for group in config.kv_cache_groups
     ]
-    total = sum(tensor.size for tensor in config.kv_cache_tensors)
+    sizes = [tensor.size for tensor in config.kv_cache_tensors]
+    # newer releases place all tensors in one allocation and state its size with each of them
+    is_shared = any(hasattr(tensor, "block_stride") for tensor in config.kv_cache_tensors)
+    total = max(sizes) if is_shared else sum(sizes)
     return {
         "version": version, "platform": platform, "num_blocks": config.num_blocks, "groups": groups,
         "bytes_per_block": total // max(1, config.num_blocks),
