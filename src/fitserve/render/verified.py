@@ -7,7 +7,8 @@ from rich.text import Text
 
 from fitserve.launch.oracle.types import Line, Verification
 from fitserve.render.forms import reason_form
-from fitserve.render.human import bytes_text, count_text, percent_text
+from fitserve.foundation.units import MIB
+from fitserve.render.human import count_text, percent_text
 from fitserve.render.layout import Rows, headings_of, indented
 from fitserve.render.texts import Texts, value_text
 
@@ -82,8 +83,17 @@ def _how(found: Verification, texts: Texts) -> str:
     )
 
 
+def _mib_text(value: float) -> str:
+    """All sizes in one unit, as the engine prints them, so that they can be compared."""
+    return f"{value / MIB:,.2f} MiB"
+
+
+def _whole_text(value: float) -> str:
+    return count_text(round(value))
+
+
 def _cells(line: Line, texts: Texts) -> tuple[str, ...]:
-    text = bytes_text if line.unit == "bytes" else count_text
+    text = _mib_text if line.unit == "bytes" else _whole_text
     error = line.error_pct
     return (
         texts.label(f"verify_line_{line.code}"),

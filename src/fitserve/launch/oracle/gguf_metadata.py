@@ -37,7 +37,8 @@ def file_metadata(model: LanguageModel, mix: str) -> dict[str, Value]:
     architecture = str(model.gguf_architecture)
     rules = header_rules()
     own = rules["architectures"].get(architecture, {})
-    shape = {**rules["constants"], **own.get("defaults", {}), **model_metadata(model), **own.get("keys", {})}
+    constants = {**rules["constants"], "ssm.inner_size": 2 * model.hidden_size, **own.get("defaults", {})}
+    shape = {**constants, **model_metadata(model), **own.get("keys", {})}
     # no general.name: from a name with "phi-3" in it the engine concludes tokens that only that vocabulary has
     found: dict[str, Value] = {"general.architecture": architecture}
     found |= {key if key.startswith("xielu.") else f"{architecture}.{key}": value for key, value in shape.items()}
@@ -71,10 +72,11 @@ def tensor_names(model: LanguageModel) -> Mapping[str, str]:
     return {**rules["names"], **own}
 
 
-def column_roles(model: LanguageModel) -> frozenset[str]:
-    """Roles of one dimension that the file keeps as a column of a matrix."""
+def row_lengths(model: LanguageModel) -> Mapping[str, int]:
+    """Row length of roles of one dimension that the file keeps as a matrix."""
     own = header_rules()["architectures"].get(str(model.gguf_architecture), {})
-    return frozenset(own.get("columns", ()))
+    found: Mapping[str, int] = own.get("rows", {})
+    return found
 
 
 def model_metadata(model: LanguageModel) -> dict[str, Any]:
@@ -89,7 +91,7 @@ def model_metadata(model: LanguageModel) -> dict[str, Any]:
         "rope.dimension_count": model.rotary_dim,
         "feed_forward_length": [_width(layer) for layer in model.layers],
         # the engine reads sizes off layer 0, so recurrent layers carry the heads of the others
-        "attention.head_count": [count or usual for count in query_heads],
+        "attention.head_count": [count or (usual if group else 0) for count, group in zip(query_heads, mixers, strict=True)],
         "attention.head_count_kv": _kv_heads(model, mixers),
     }
     for group in mixers:

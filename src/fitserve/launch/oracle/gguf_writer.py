@@ -5,7 +5,7 @@ Format: ggml docs/gguf.md, version 3, little-endian.
 
 import struct
 from array import array
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, BinaryIO, TypeAlias
@@ -100,14 +100,15 @@ def _packed(kind: str, items: Iterable[Any]) -> bytes:
 
 
 def named_tensors(
-    tensors: Iterable[TypedTensor], names: Mapping[str, str], columns: Container[str] = ()
+    tensors: Iterable[TypedTensor], names: Mapping[str, str], row_lengths: Mapping[str, int]
 ) -> list[NamedTensor]:
-    """Rows of the table; `names` renames roles whose name in the file is another, `columns` become one-row matrices."""
+    """Rows of the table; `names` renames roles whose name in the file is another, `row_lengths` makes vectors matrices."""
     rows = []
     for tensor in tensors:
         role = names.get(tensor.role, tensor.role)
         for layer in tensor.layers or (None,):
             name = role if layer is None else f"blk.{layer}.{role}"
-            shape = (1, *tensor.shape) if tensor.role in columns else tensor.shape
+            row = row_lengths.get(tensor.role)
+            shape = (row, tensor.shape[0] // row) if row and len(tensor.shape) == 1 else tensor.shape
             rows.append(NamedTensor(name=name, shape=shape, type=tensor.type, bytes=tensor.bytes_each))
     return rows

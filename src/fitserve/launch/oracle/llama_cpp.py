@@ -23,14 +23,14 @@ from fitserve.foundation.reasons import Reason, note
 from fitserve.foundation.units import GIB, MIB
 from fitserve.hardware.types import Machine
 from fitserve.launch.oracle.child import Limits, Ran, ask
-from fitserve.launch.oracle.gguf_metadata import column_roles, file_metadata, tensor_names
+from fitserve.launch.oracle.gguf_metadata import file_metadata, row_lengths, tensor_names
 from fitserve.launch.oracle.gguf_writer import named_tensors, write_hollow_gguf
 from fitserve.launch.oracle.types import COMPUTE_SHARE, EXACT_SHARE, Line, Verification
 
 ENGINE = "llama.cpp"
 _SCRIPT = Path(__file__).parent / "scripts/ask_llama_cpp.py"
 _BUILD = re.compile(r"^ENGINE \d+\.\d+\.(\d+)", re.MULTILINE)
-_REFUSED = re.compile(r"error loading model: (.+)|GGML_ASSERT\((.+)\) failed|failed to (?:create|initialize) (.+)")
+_REFUSED = re.compile(r"error loading model: (.+)|GGML_ASSERT\((.+)\) failed|^\S*/([\w.-]+:\d+: fatal error)", re.MULTILINE)
 _ROW = re.compile(r"\|\s+- .+?\|.*=\s+(\d+) \+\s+(\d+) \+\s+(\d+)\s")
 _ANSWERED = b"projected to use"
 _FILE_SIZE = re.compile(r"file size += ([\d.]+) (MiB|GiB)")
@@ -90,6 +90,7 @@ def verify_llama_cpp(deployment: Deployment, how: Asking) -> Verification:
             [how.python, str(_SCRIPT), json.dumps(given)],
             Limits(seconds=how.seconds, memory_bytes=memory),
             lambda output: output.find(_ANSWERED, max(0, len(output) - _LOOK_BACK)) >= 0,
+            env={"GGML_NO_BACKTRACE": "1"},  # an abort would start a debugger
             pass_fds=file.fds,
         )
     build = _build(ran)
@@ -182,7 +183,7 @@ def _opened(keep: Path | None) -> Iterator[tuple[BinaryIO, str | None]]:
 
 def _written(file: BinaryIO, deployment: Deployment) -> tuple[int, int]:
     model, mix = deployment.model, deployment.weight_format.gguf_mix or ""
-    rows = named_tensors(recipe_tensors(model, mix), tensor_names(model), column_roles(model))
+    rows = named_tensors(recipe_tensors(model, mix), tensor_names(model), row_lengths(model))
     return write_hollow_gguf(file, file_metadata(model, mix), rows)
 
 
@@ -231,7 +232,7 @@ def _weights(text: str, placed: float, half: float) -> tuple[float, float]:
 
 def _compare(budget: MemoryBudget, found: Mapping[str, tuple[float, float]]) -> tuple[Line, ...]:
     predicted = {item.code: item.bytes for item in budget.host_items}
-    held = sum(predicted[code].likely for code in ("kv_cache", "recurrent_state", "output_buffer") if code in predicted)
+    held = sum(predicted[code].likely for code in ("kv_cache", "recurrent_state") if code in predicted)
     lines = []
     for code in ("weights", "kv_cache", "recurrent_state", "output_buffer", "compute_buffer"):
         value, half = found[code]

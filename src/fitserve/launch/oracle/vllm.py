@@ -150,6 +150,7 @@ def _as_asked(deployment: Deployment, found: Mapping[str, Any], pool: int) -> De
         "kv-cache-memory-bytes": str(pool),
         "max-num-seqs": str(found["max_num_seqs"]),
         "max-num-batched-tokens": str(found["max_num_batched_tokens"]),
+        "async-scheduling": str(found["async_scheduling"]).lower(),
         "enable-prefix-caching": str(found["prefix_caching"]).lower(),
     }
     version = engine(ENGINE).parse_version(found["version"].partition("+")[0])
@@ -182,7 +183,7 @@ def _case(deployment: Deployment, found: Mapping[str, Any], pool: int) -> dict[s
         "architecture": deployment.model.architecture, "platform": "cpu", "kv_pool_bytes": pool,
         "context_tokens": deployment.context_tokens, "tp": 1, "kv_format": deployment.kv_format, "weight_format": "bf16",
         "max_num_batched_tokens": found["max_num_batched_tokens"], "max_num_seqs": found["max_num_seqs"],
-        "prefix_caching": found["prefix_caching"],
+        "prefix_caching": found["prefix_caching"], "async_scheduling": found["async_scheduling"],
     }  # fmt: skip
     if "block-size" in deployment.options:
         given["block_tokens"] = int(deployment.options["block-size"])

@@ -50,6 +50,7 @@ def cache_of(llm: Any, platform: str, version: str) -> dict[str, Any]:
         "bytes_per_block": total // max(1, config.num_blocks),
         "max_num_seqs": llm.llm_engine.vllm_config.scheduler_config.max_num_seqs,
         "max_num_batched_tokens": llm.llm_engine.vllm_config.scheduler_config.max_num_batched_tokens,
+        "async_scheduling": bool(llm.llm_engine.vllm_config.scheduler_config.async_scheduling),
         "prefix_caching": bool(llm.llm_engine.vllm_config.cache_config.enable_prefix_caching),
     }  # fmt: skip
 
