@@ -101,6 +101,7 @@ FACT_TABLES = [
     ("fitserve.predict.data", "purposes.toml"),
     ("fitserve.predict", "streams.toml"),
     ("fitserve.hardware.catalog", "cpus.toml"),
+    ("fitserve.launch.oracle", "gguf_headers.toml"),
 ]
 
 

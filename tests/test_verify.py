@@ -38,7 +38,7 @@ _LOG = """ENGINE 2026.10.11549
 0.2 I llama_context:        CPU  output buffer size =     {output:.2f} MiB
 0.3 I llama_kv_cache: size = {kv:7.2f} MiB (  8192 cells,  36 layers,  1/1 seqs), K (f16): 1 MiB, V (f16): 1 MiB
 0.4 I sched_reserve:        CPU compute buffer size = {compute:8.2f} MiB
-0.5 I common_memory_breakdown_print: |   - Host               |                 6061 =  {model} +    {context} +     120                |
+0.5 I common_memory_breakdown_print: |   - Host               |                 6061 =  {model} +  {context} +   120      |
 0.6 I common_params_fit_impl: projected to use 6061 MiB of host memory vs. 24105 MiB of total host memory
 0.7 I sched_reserve:        CPU compute buffer size =  999.99 MiB
 """
@@ -107,9 +107,7 @@ def test_the_file_is_a_hole(tmp_path: Path) -> None:
 def test_a_line_agrees_within_its_share(
     predicted: float, engine_said: float, plus_minus: float, share: float, agrees: bool
 ) -> None:
-    line = Line(
-        code="x", predicted=Interval.exact(predicted), engine=engine_said, plus_minus=plus_minus, share=share
-    )
+    line = Line(code="x", predicted=Interval.exact(predicted), engine=engine_said, plus_minus=plus_minus, share=share)
     assert line.agrees is agrees
     assert (line.error_pct is None) is (engine_said == 0)
 
@@ -165,7 +163,14 @@ def test_a_tensor_that_is_placed_twice_is_counted_once(monkeypatch: pytest.Monke
 def test_the_engine_is_given_the_settings_of_the_plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen = tmp_path / "seen.json"
     _fake(monkeypatch, tmp_path, f"open({str(seen)!r}, 'w').write(sys.argv[1])\n" + _prints(_true_log()))
-    options = {"flash-attn": "off", "ub": "256", "kv-unified": "on", "swa-full": "on", "threads": "3", "gpu-layers": "9"}
+    options = {
+        "flash-attn": "off",
+        "ub": "256",
+        "kv-unified": "on",
+        "swa-full": "on",
+        "threads": "3",
+        "gpu-layers": "9",
+    }
     on_gpu = deployment(
         "Qwen/Qwen3-8B", "gguf:Q4_K_M", "llama.cpp", machine("rtx-3090"), max_num_seqs=3, options=options
     )

@@ -1,8 +1,8 @@
 """Asks the real engines about models of the catalogue and keeps the answers as measured cases of the package.
 
 `python tools/verify_allocation.py` writes src/fitserve/evidence/cases/gguf_memory_verified.json (a second a case);
-`--vllm PYTHON` asks a vLLM as well (half a minute a case) and writes vllm_kv_pool_verified.json. Settings differ on purpose: cache
-types, slots, unified caches, micro-batches, full window caches, flash attention off.
+`--vllm PYTHON` asks a vLLM as well (half a minute a case) and writes vllm_kv_pool_verified.json. Settings differ on
+purpose: cache types, slots, unified caches, micro-batches, full window caches, flash attention off.
 """
 
 import json

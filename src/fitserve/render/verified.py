@@ -5,9 +5,9 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from fitserve.foundation.units import MIB
 from fitserve.launch.oracle.types import Line, Verification
 from fitserve.render.forms import reason_form
-from fitserve.foundation.units import MIB
 from fitserve.render.human import count_text, percent_text
 from fitserve.render.layout import Rows, headings_of, indented
 from fitserve.render.texts import Texts, value_text

@@ -56,7 +56,9 @@ def _cache_bytes(model: LanguageModel, mixers: tuple[Mixer, ...], settings: Serv
                     * settings.streams
                     * (mixer.kv_heads * mixer.key_dim * _key(settings) + values * _value(settings))
                 )
-                if mixer.index_dim:  # a cache of its own with one head, whose values nobody needs (llama-kv-cache-msa.cpp)
+                if (
+                    mixer.index_dim
+                ):  # a cache of its own with one head, whose values nobody needs (llama-kv-cache-msa.cpp)
                     index = mixer.index_dim * _key(settings) + mixer.value_dim * _value(settings)
                     total += settings.cells * settings.streams * index
             case LatentAttention():

@@ -43,7 +43,7 @@ class Limits:
 def ask(
     argv: Sequence[str],
     limits: Limits,
-    is_answered: Callable[[bytes], bool],
+    is_answered: Callable[[bytes | bytearray], bool],
     env: Mapping[str, str] | None = None,
     pass_fds: Sequence[int] = (),
 ) -> Ran:
@@ -69,7 +69,7 @@ def ask(
         _end(process)
 
 
-def _watch(process: subprocess.Popen[bytes], limits: Limits, is_answered: Callable[[bytes], bool]) -> Ran:
+def _watch(process: subprocess.Popen[bytes], limits: Limits, is_answered: Callable[[bytes | bytearray], bool]) -> Ran:
     assert process.stdout is not None
     output = bytearray()
     end = time.monotonic() + limits.seconds

@@ -42,7 +42,9 @@ def file_metadata(model: LanguageModel, mix: str) -> dict[str, Value]:
     # no general.name: from a name with "phi-3" in it the engine concludes tokens that only that vocabulary has
     found: dict[str, Value] = {"general.architecture": architecture}
     found |= {key if key.startswith("xielu.") else f"{architecture}.{key}": value for key, value in shape.items()}
-    numbers = {name: int(number) for number, name in load_toml("fitserve.models", "gguf_files.toml")["file_types"].items()}
+    numbers = {
+        name: int(number) for number, name in load_toml("fitserve.models", "gguf_files.toml")["file_types"].items()
+    }
     if mix in numbers:
         found["general.file_type"] = numbers[mix]
     return found | vocabulary(model)
@@ -91,7 +93,9 @@ def model_metadata(model: LanguageModel) -> dict[str, Any]:
         "rope.dimension_count": model.rotary_dim,
         "feed_forward_length": [_width(layer) for layer in model.layers],
         # the engine reads sizes off layer 0, so recurrent layers carry the heads of the others
-        "attention.head_count": [count or (usual if group else 0) for count, group in zip(query_heads, mixers, strict=True)],
+        "attention.head_count": [
+            count or (usual if group else 0) for count, group in zip(query_heads, mixers, strict=True)
+        ],
         "attention.head_count_kv": _kv_heads(model, mixers),
     }
     for group in mixers:

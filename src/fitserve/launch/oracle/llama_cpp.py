@@ -30,7 +30,9 @@ from fitserve.launch.oracle.types import COMPUTE_SHARE, EXACT_SHARE, Line, Verif
 ENGINE = "llama.cpp"
 _SCRIPT = Path(__file__).parent / "scripts/ask_llama_cpp.py"
 _BUILD = re.compile(r"^ENGINE \d+\.\d+\.(\d+)", re.MULTILINE)
-_REFUSED = re.compile(r"error loading model: (.+)|GGML_ASSERT\((.+)\) failed|^\S*/([\w.-]+:\d+: fatal error)", re.MULTILINE)
+_REFUSED = re.compile(
+    r"error loading model: (.+)|GGML_ASSERT\((.+)\) failed|^\S*/([\w.-]+:\d+: fatal error)", re.MULTILINE
+)
 _ROW = re.compile(r"\|\s+- .+?\|.*=\s+(\d+) \+\s+(\d+) \+\s+(\d+)\s")
 _ANSWERED = b"projected to use"
 _FILE_SIZE = re.compile(r"file size += ([\d.]+) (MiB|GiB)")
@@ -50,11 +52,31 @@ _METRICS = {
 }
 _HALF_DIGIT = 0.005 * MIB
 _USED = frozenset(
-    "ctx-size c parallel np kv-unified kvu no-kv-unified ubatch-size ub batch-size b cache-type-k ctk cache-type-v ctv "
-    "flash-attn fa swa-full".split()
+    [
+        "ctx-size",
+        "c",
+        "parallel",
+        "np",
+        "kv-unified",
+        "kvu",
+        "no-kv-unified",
+        "ubatch-size",
+        "ub",
+        "batch-size",
+        "b",
+        "cache-type-k",
+        "ctk",
+        "cache-type-v",
+        "ctv",
+        "flash-attn",
+        "fa",
+        "swa-full",
+    ]
 )
 """Options that decide what is allocated and are handed to the engine."""
-_OF_DEVICES = frozenset("gpu-layers n-gpu-layers tensor-split n-cpu-moe main-gpu split-mode repack no-repack".split())
+_OF_DEVICES = frozenset(
+    ["gpu-layers", "n-gpu-layers", "tensor-split", "n-cpu-moe", "main-gpu", "split-mode", "repack", "no-repack"]
+)
 _ROOM_BYTES = 2 * GIB  # the interpreter, the engine's code, its vocabulary and graph
 
 

@@ -34,9 +34,19 @@ _SMALL = {
     "num_experts_per_tok": 2, "n_routed_experts": 4, "moe_intermediate_size": 64,
 }  # fmt: skip
 """Sizes that the cache does not depend on, made small enough to start."""
-_SETTINGS = {"block-size": "block_size", "max-num-seqs": "max_num_seqs", "max-num-batched-tokens": "max_num_batched_tokens"}
+_SETTINGS = {
+    "block-size": "block_size",
+    "max-num-seqs": "max_num_seqs",
+    "max-num-batched-tokens": "max_num_batched_tokens",
+}
 _ROOM_BYTES = 4 * GIB  # torch and the engine's code
-_PLACES = ("weights", "tensor-parallel-size", "pipeline-parallel-size", "gpu-memory-utilization", "kv-cache-memory-bytes")
+_PLACES = (
+    "weights",
+    "tensor-parallel-size",
+    "pipeline-parallel-size",
+    "gpu-memory-utilization",
+    "kv-cache-memory-bytes",
+)
 
 
 def verify_vllm(deployment: Deployment, how: Asking) -> Verification:
@@ -89,7 +99,9 @@ def _config(deployment: Deployment) -> Mapping[str, Any]:
 def _small(config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration with its attention, everything else small. The state of Mamba-2 is a multiple of the hidden size."""
     kept = {"hidden_size"} if "mamba_n_heads" in config else set()
-    small = {key: _SMALL[key] if key in _SMALL and key not in kept else value for key, value in config.items()}
+    small: dict[str, Any] = {
+        key: _SMALL[key] if key in _SMALL and key not in kept else value for key, value in config.items()
+    }
     if isinstance(small.get("text_config"), Mapping):
         small["text_config"] = _small(small["text_config"])
     small.pop("quantization_config", None)
@@ -104,7 +116,13 @@ def _on_cpu(deployment: Deployment) -> tuple[Deployment, tuple[Reason, ...]]:
     if unused:
         notes.append(note("verify_options_unused", options=unused))
     on_cpu = replace(
-        deployment, tp=1, pp=1, ep=1, dp=1, machine=Machine(devices=(), host=deployment.machine.host), offload_layers=None
+        deployment,
+        tp=1,
+        pp=1,
+        ep=1,
+        dp=1,
+        machine=Machine(devices=(), host=deployment.machine.host),
+        offload_layers=None,
     )
     return on_cpu, tuple(notes)
 
@@ -198,4 +216,11 @@ def _case(deployment: Deployment, found: Mapping[str, Any], pool: int) -> dict[s
         "redistributable": True, "note": "dummy weights, real attention (fitserve verify)",
     }  # fmt: skip
     case_id = f"vv-{name}-c{deployment.context_tokens}"
-    return {"id": case_id, "kind": "vllm_kv_pool", "source": source, "given": given, "measured": measured, "doubt": None}
+    return {
+        "id": case_id,
+        "kind": "vllm_kv_pool",
+        "source": source,
+        "given": given,
+        "measured": measured,
+        "doubt": None,
+    }

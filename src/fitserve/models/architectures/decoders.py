@@ -252,7 +252,9 @@ def minimax_m3(config: Config) -> Blueprint:
 
 def _indexed(layer: Layer, dim: int) -> Layer:
     """A layer whose attention keeps an index key beside its cache."""
-    return replace(layer, mixers=tuple(replace(m, index_dim=dim) if isinstance(m, Attention) else m for m in layer.mixers))
+    return replace(
+        layer, mixers=tuple(replace(m, index_dim=dim) if isinstance(m, Attention) else m for m in layer.mixers)
+    )
 
 
 def exaone(config: Config) -> Blueprint:
