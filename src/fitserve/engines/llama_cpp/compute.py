@@ -43,6 +43,9 @@ class _Shape:
     dense: DenseMlp | None
     experts: Experts | None
     layers: int
+    full_heads: int
+    window_heads: int
+    """Query heads of layers that see everything, and of those with a window (Laguna has more of these)."""
     is_indexed: bool
     extra_residual: int
     """Width that blocks hold whose attention and feed-forward parts share one norm, and Llama 4's experts; 0 elsewhere."""
@@ -84,6 +87,8 @@ def _constants(model: LanguageModel) -> tuple[_Shape, int]:
         dense=max(dense, key=lambda mlp: mlp.width, default=None),
         experts=next((layer.experts for layer in model.layers if layer.experts is not None), None),
         layers=len(model.layers),
+        full_heads=max((m.query_heads for m in attention if window_of(model, m) is None), default=0),
+        window_heads=max((m.query_heads for m in attention if window_of(model, m) is not None), default=0),
         is_indexed=any(m.index_dim for m in attention),
         extra_residual=_extra_residual(model),
         layer_inputs=next((g.shape[0] for g in model.tensors if g.role == "per_layer_token_embd.weight"), 0),
@@ -177,7 +182,7 @@ def _score_phase(shape: _Shape) -> float:
     mixer, hidden, terms = shape.attention, shape.hidden, facts()["compute"]
     assert mixer is not None
     keys = mixer.kv_heads * mixer.key_dim
-    scores = mixer.query_heads * shape.cells
+    scores = max(shape.full_heads * shape.cells, shape.window_heads * shape.window_cells)
     if shape.architecture == "qwen3vl":
         return scores + 5 * hidden + 2 * keys
     wide = shape.queries > hidden

@@ -281,11 +281,9 @@ def _case(
         "v_format": settings["value_format"], "swa_full": settings["full_window_cache"], "repack": False,
     }  # fmt: skip
     measured: dict[str, Any] = {"outcome": "ok"}
-    for code, metric in _METRICS.items():
-        value, half = found[code]
-        if value:
-            measured[metric] = {"CPU": round(value / MIB, 2)}
-    measured["plus_minus"] = {"model_mib": round(found["weights"][1] / MIB, 2)}
+    printed = {metric: found[code] for code, metric in _METRICS.items() if found[code][0]}
+    measured |= {metric: {"CPU": round(value / MIB, 2)} for metric, (value, _) in printed.items()}
+    measured["plus_minus"] = {metric: round(half / MIB, 3) for metric, (_, half) in printed.items()}
     source = {
         "url": f"measured with llama.cpp {version} (xllamacpp)", "licence": "own measurement", "redistributable": True,
         "note": "allocation-only pass over header and tensor table (fitserve verify), CPU build",
