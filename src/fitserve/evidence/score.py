@@ -11,6 +11,8 @@ from fitserve.evidence.predict import Prediction, predict
 from fitserve.foundation.intervals import Interval
 from fitserve.foundation.reasons import Reason, unknown
 
+_WHOLE_HALF = 1 + 1e-9
+"""A figure exactly between two printed ones counts as either: half a digit is not exact in binary."""
 CATEGORIES = ("outcome", "category", "valid")
 
 
@@ -113,7 +115,7 @@ def _compare(case: Case, metric: str, predicted: Prediction | None, measured: An
         return Row(case=case, metric=metric, predicted=predicted, measured=measured, is_right=named)
     if not isinstance(predicted, Interval):
         return Row(case=case, metric=metric, predicted=predicted, measured=measured, is_right=predicted == measured)
-    tolerance = _tolerance(case, metric, measured)
+    tolerance = _tolerance(case, metric, measured) * _WHOLE_HALF
     off = predicted.likely - measured
     beyond = max(0.0, abs(off) - tolerance)
     error = 0.0 if beyond == 0 else None if measured == 0 else 100 * (beyond if off > 0 else -beyond) / abs(measured)
