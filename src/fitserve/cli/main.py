@@ -40,6 +40,7 @@ _VERBS: dict[str, tuple[str, str | None, str | None]] = {
     "stop": ("serve:run_stop", None, "run"),
     "probe": ("probe:run_probe", "plan.request:ProbeRequest", None),
     "validate": ("validate:run_validate", None, "files"),
+    "verify": ("verify:run_verify", "launch.oracle.answer:VerifyRequest", "model"),
 }
 """Name to the function of a module of this package, the request that makes its flags, and its positional argument; both
 as text, because only what the verb that runs needs is loaded: start-up time is what people feel."""

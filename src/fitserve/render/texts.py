@@ -29,6 +29,7 @@ class Texts:
             "fitserve.launch",
             "fitserve.hardware",
             "fitserve.guides",
+            "fitserve.launch.oracle",
             "fitserve.predict.data",
             *(entry.package for entry in ENTRIES),
         ]
