@@ -1,0 +1,144 @@
+"""Writes `words` into the rows of failures.toml: one of them stands as a whole word in every text that a pattern matches.
+
+    python tools/signature_words.py          write what changed
+    python tools/signature_words.py --check  write nothing; exit 1 when a row differs
+
+They let a reader pass over megabytes that hold none of them. A word at the edge of a pattern counts as whole: patterns are
+written so. A pattern without any is refused, and so is one whose repetitions are nested: it could take exponential time.
+"""
+
+import argparse
+import json
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from re import _parser as parser  # type: ignore[attr-defined]
+from typing import Any
+
+SOURCES = Path(__file__).parents[1] / "src/fitserve"
+WORD = re.compile(r"\w+")
+COMMON = set(
+    "a an and any are as at be by can cannot could does for from has have if in is it must no not of on or out than that the "
+    "this to was were with you your error errors failed failure unable memory device model load loading value name file "
+    "could found size available cache data type error Error line using set GPU CUDA config process server not".split()
+)
+REPEATS = {"MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"}
+
+
+def cost(words: frozenset[str]) -> tuple[int, int]:
+    """How often a reader would stop at these words: common ones weigh most, then short ones."""
+    return sum(100 if word in COMMON or word.isdigit() else 8 if len(word) < 5 else 1 for word in words), -min(map(len, words))
+
+
+def runs(items: list[Any]) -> Iterator[frozenset[str]]:
+    """The words inside runs of literal characters, each a set of one."""
+    text, is_open_left = "", False
+    for operator, argument in [*items, ("END", None)]:
+        if str(operator) == "LITERAL":
+            text += chr(argument)
+            continue
+        is_wordy = not (str(operator) == "END" or (str(operator) == "AT") or _is_space(operator, argument))
+        for match in WORD.finditer(text):
+            if (match.start() == 0 and is_open_left) or (match.end() == len(text) and is_wordy):
+                continue
+            yield frozenset({match[0]})
+        text, is_open_left = "", is_wordy
+
+
+def _is_space(operator: Any, argument: Any) -> bool:
+    """Whether an item is white space, a word boundary, or repeated white space."""
+    if str(operator) in REPEATS:
+        low, _, inner = argument
+        return low > 0 and len(inner) == 1 and _is_space(*inner[0])
+    return str(operator) == "IN" and all(_is_gap(str(kind), value) for kind, value in argument)
+
+
+def _is_gap(kind: str, value: Any) -> bool:
+    """Whether a member of a set of characters never is part of a word."""
+    if kind == "LITERAL":
+        return WORD.match(chr(value)) is None
+    return str(value) in {"CATEGORY_SPACE", "CATEGORY_NOT_WORD"}
+
+
+def best(items: list[Any]) -> frozenset[str] | None:
+    """The cheapest set of words of which every match holds one; None when there is none."""
+    found = list(runs(items))
+    for operator, argument in items:
+        inner: frozenset[str] | None = None
+        if str(operator) == "SUBPATTERN":
+            inner = best(list(argument[-1]))
+        elif str(operator) in REPEATS and argument[0] > 0:
+            inner = best(list(argument[2]))
+        elif str(operator) == "BRANCH":
+            branches = [best(list(branch)) for branch in argument[1]]
+            inner = frozenset().union(*(b for b in branches if b)) if all(branches) else None
+        if inner:
+            found.append(inner)
+    return min(found, key=cost, default=None)
+
+
+def is_nested(items: list[Any], inside: bool = False) -> bool:
+    """Whether an unbounded repetition stands inside another one."""
+    for operator, argument in items:
+        if str(operator) in REPEATS:
+            endless = argument[1] == parser.MAXREPEAT
+            if (endless and inside) or is_nested(list(argument[2]), inside or endless):
+                return True
+        elif str(operator) == "SUBPATTERN":
+            if is_nested(list(argument[-1]), inside):
+                return True
+        elif str(operator) == "BRANCH" and any(is_nested(list(branch), inside) for branch in argument[1]):
+            return True
+    return False
+
+
+def words_of(pattern: str) -> list[str]:
+    """The words of a pattern. Raises ValueError for one that has none, or whose repetitions are nested."""
+    items = list(parser.parse(pattern))
+    if is_nested(items):
+        raise ValueError(f"nested repetition: {pattern}")
+    found = best(items)
+    if not found:
+        raise ValueError(f"no word stands in every match: {pattern}")
+    return sorted(found)
+
+
+def files() -> list[Path]:
+    """Every table of signatures."""
+    return [*sorted(SOURCES.glob("engines/*/failures.toml")), SOURCES / "diagnose/failures.toml"]
+
+
+def with_words(text: str) -> str:
+    """A table with its `words` lines made anew."""
+    rows = iter([row for key in ("failures", "figures", "marks") for row in tomllib.loads(text).get(key, [])])
+    lines = []
+    for line in text.splitlines():
+        if line.startswith("words = "):
+            continue
+        lines.append(line)
+        if line.startswith("pattern = "):
+            lines.append("words = " + json.dumps(words_of(next(rows)["pattern"]), ensure_ascii=False))
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Writes or checks; returns the exit code."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--check", action="store_true")
+    only_check = arguments.parse_args().check
+    changed = 0
+    for path in files():
+        text = path.read_text(encoding="utf-8")
+        made = with_words(text)
+        if made != text:
+            changed += 1
+            print(("differs: " if only_check else "wrote ") + str(path.relative_to(SOURCES)))
+            if not only_check:
+                path.write_text(made, encoding="utf-8")
+    return 1 if only_check and changed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
