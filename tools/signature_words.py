@@ -22,7 +22,9 @@ WORD = re.compile(r"\w+")
 COMMON = set(
     "a an and any are as at be by can cannot could does for from has have if in is it must no not of on or out than that the "
     "this to was were with you your error errors failed failure unable memory device model load loading value name file "
-    "could found size available cache data type error Error line using set GPU CUDA config process server not".split()
+    "could found size available cache data type error Error line using set GPU CUDA config process server tokens "
+    "generation torch allocate requests length KV maximum usage access url https huggingface co user message line usr lib python "
+    "site packages run new start started GiB MiB been other code exit status".split()
 )
 REPEATS = {"MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"}
 
