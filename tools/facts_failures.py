@@ -10,5 +10,5 @@ def convert(shared: Path) -> tuple[dict[str, Any], list[str]]:
     source = json.loads((shared / "facts/failure_categories.json").read_text())
     names = [row["category"] for row in source["rows"]]
     twice = sorted({name for name in names if names.count(name) > 1})
-    content = {"checked": source["checked"], "refs": source.get("refs"), "rows": source["rows"]}
+    content = {"checked": source["checked"], "what": source["what"], "rows": source["rows"]}
     return {"diagnose/categories.json": content}, [f"failure category {name} stands there twice" for name in twice]

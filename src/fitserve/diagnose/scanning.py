@@ -86,7 +86,7 @@ class Scanner:
         self._tail = (self._tail + block)[-_END_BYTES:]
 
     def _read_lines(self, block: bytes, ahead: bytes, present: set[bytes]) -> None:
-        active = [(word, rules) for word in present if (rules := self._active(word))]
+        active = [(word, listed) for word in present if (listed := self._active(word))]
         raw = block.split(b"\n")
         if raw and not raw[-1]:
             raw.pop()
@@ -95,9 +95,9 @@ class Scanner:
         for index in range(count):
             line = raw[index]
             rules: list[Rule] = []
-            for word, listed in active:
+            for word, some in active:
                 if word in line:
-                    rules += listed
+                    rules += some
             if rules:
                 self._read_line(raw, index, rules)
 
@@ -155,9 +155,7 @@ class Scanner:
             self._matches[key] = replace(earlier, last_line=number, count=earlier.count + 1, groups=kept)
             return
         shown = text[:_SHOWN_LETTERS]
-        self._matches[key] = Match(
-            rule=rule, run=self._run, line=number, last_line=number, text=shown, groups=groups
-        )
+        self._matches[key] = Match(rule=rule, run=self._run, line=number, last_line=number, text=shown, groups=groups)
 
     def _note_figures(self, rule: Rule, found: re.Match[str], number: int) -> None:
         self._figure_counts[rule.order] = self._figure_counts.get(rule.order, 0) + 1

@@ -152,8 +152,8 @@ class Budgeted:
 
     evaluated: Evaluated
     read: ModelRead | None = None
-    instead: Evaluated | None = None
-    """The best plan for the same model and machine, where no change along one knob helps."""
+    instead: Fix | None = None
+    """What runs on the same machine, where no change along one knob helps: another format, engine or model."""
 
     @property
     def deployment(self) -> Deployment:
