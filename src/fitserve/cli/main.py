@@ -31,6 +31,7 @@ _VERBS: dict[str, tuple[str, str | None, str | None]] = {
     "compare": ("verbs:run_compare", "plan.compare:CompareRequest", "variants"),
     "hardware": ("verbs:run_hardware", "plan.hardware:HardwareChoiceRequest", "model"),
     "check": ("check:run_check", "check.request:CheckRequest", "command"),
+    "diagnose": ("diagnose:run_diagnose", "diagnose.request:DiagnoseRequest", "log"),
     "cost": ("cost:run_cost", "plan.cost_request:CostRequest", None),
     "validate": ("validate:run_validate", None, "files"),
 }

@@ -32,6 +32,8 @@ def with_remedies(cause: Cause, known: Known, judged: Budgeted | None, is_first:
     static = [made for code in row.get("remedies", ()) if (made := _remedy(code, parameters, cause, known, judged))]
     computed = list(_computed(row.get("recompute"), judged, is_first))
     sure = [item for item in static if item.command is not None and item.change]
+    knobs = {name for item in sure for name in item.change if name != "set"}
+    computed = [item for item in computed if len(item.change) > 1 or not knobs & item.change.keys()]
     if computed and row.get("recompute") == "memory":
         # where a change was judged, a phrase about the same thing says less
         static = [item for item in static if item.command is not None or item.environment or item.run]

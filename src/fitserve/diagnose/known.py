@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from itertools import pairwise
 
 from fitserve.diagnose.request import DiagnoseRequest
 from fitserve.diagnose.types import Known, Scan
@@ -132,13 +133,14 @@ def _of_command(text: str, made: Engine) -> dict[str, str]:
         elif full.lstrip("-") in _KEPT_OPTIONS:
             found[full.lstrip("-")] = "true" if value.startswith("-") or not value else value
     if line.get("positional_model") and "model" not in found:
-        found |= {"model": word for word in list(_positional(words))[:1]}
+        first = next(_positional(words), None)
+        found |= {} if first is None else {"model": first}
     return {"model" if key == "hub_model" else key: value for key, value in found.items()}
 
 
 def _positional(words: list[str]) -> Iterator[str]:
     """The word after `serve` or `run`."""
-    for before, word in zip(words, words[1:], strict=False):
+    for before, word in pairwise(words):
         if before in {"serve", "run"} and not word.startswith("-") and ("/" in word or ":" in word):
             yield word
 

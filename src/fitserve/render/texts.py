@@ -14,7 +14,7 @@ from fitserve.render.human import bytes_text, count_text
 from fitserve.render.particles import with_particle
 
 LANGUAGES = ("en", "ko")
-_OPTIONAL = re.compile(r"\{([\w-]+):( [^{}]*)\{\}([^{}]*)\}")
+_OPTIONAL = re.compile(r"\{([\w-]+):([^{}]*)\{\}([^{}]*)\}")
 _PLAIN = re.compile(r"\{([\w-]+)(?::([^{}]+))?\}")
 
 
@@ -24,7 +24,12 @@ class Texts:
     def __init__(self, language: str) -> None:
         self.language = language
         self._tables: dict[str, dict[str, str]] = {}
-        self._unread = ["fitserve.check", "fitserve.diagnose", "fitserve.predict.data", *(entry.package for entry in ENTRIES)]
+        self._unread = [
+            "fitserve.check",
+            "fitserve.diagnose",
+            "fitserve.predict.data",
+            *(entry.package for entry in ENTRIES),
+        ]
         self._read("fitserve.render")
 
     def _read(self, package: str) -> None:
