@@ -13,9 +13,8 @@ _OF_EARLIER_RUN = 0.5
 _BESIDE_A_BETTER = 0.6
 _MOST_CAUSES = 6
 _MOST_EVIDENCE = 4
-_FRAMES_BEFORE = 400
 _FRAMES_AFTER = 60
-"""Lines between an exception and the frames that tell when it was raised."""
+"""Lines after an exception in which a wrapper may print its frames."""
 _ALLOCATION = {"memory.torch_oom": {"loading": "memory.load_oom", "cuda_graphs": "memory.cudagraph_oom"}}
 """A plain allocation failure by its phase."""
 _DEVICE = {"memory.device": {"loading": "memory.weights", "kv_cache": "memory.kv_cache"}}
@@ -50,7 +49,7 @@ def causes_of(scan: Scan, engine: str | None) -> tuple[Cause, ...]:
 
 def engine_of(scan: Scan) -> str | None:
     """The engine whose own words a log holds; one that runs others before those that it runs."""
-    seen = {name for name, count in scan.engines.items() if count}
+    seen = {name for name, count in scan.engines.items() if name and count}
     parents = {parent for entry in ENTRIES if entry.id in seen for parent in entry.mirrors}
     left = seen - parents or seen
     return max(left, key=lambda name: (scan.engines[name], name), default=None)
@@ -58,7 +57,7 @@ def engine_of(scan: Scan) -> str | None:
 
 def _counts(match: Match, scan: Scan, engine: str | None) -> bool:
     """Whether a match is about an engine, and is nothing that the program survived."""
-    if match.rule.needs_context and engine is None and not scan.engines:
+    if match.rule.needs_context and engine is None and not (scan.engines or scan.marks or scan.figures):
         return False
     later = [mark for mark in scan.marks if mark[2] == "serving" and mark[1] > match.last_line]
     if not later:
@@ -78,9 +77,7 @@ def _phase(match: Match, scan: Scan) -> str | None:
     """What the program did when it failed: the nearest mark before, or in the frames that follow."""
     before = [mark for mark in scan.marks if mark[0] == match.run and mark[1] <= match.line]
     if before and before[-1][2] != "start":
-        last = before[-1]
-        if match.line - last[1] <= _FRAMES_BEFORE or last[2] == "serving":
-            return last[2]
+        return before[-1][2]
     after = [mark for mark in scan.marks if mark[0] == match.run and match.line < mark[1] <= match.line + _FRAMES_AFTER]
     if after and after[0][2] not in {"start", "serving"}:
         return after[0][2]

@@ -100,7 +100,7 @@ _PREFIX = re.compile(
     | (?:stdout|stderr)\s[FP]\s                                                    # containerd
     | \([A-Za-z_][^()]{0,60}pid=\d{1,9}[^()]{0,60}\)\s?                            # processes of vLLM and Ray
     | \[(?:rank|RANK\s)\d{1,4}\]:?\s?
-    | \[(?:DEBUG|INFO|WARN(?:ING)?|ERROR|TRT-LLM|[EWI])\]:?\s?
+    | \[(?:DEBUG|INFO|WARN(?:ING)?|ERROR|Debug|Info|Warning|Error|TRT-LLM|[EWI])\]:?\s?(?:\(Process\)\s)?
     | (?:ERROR|INFO|WARNING|DEBUG|CRITICAL)\s{1,6}\d\d-\d\d\s\d\d:\d\d:\d\d\s\[[^\]]{1,80}\]\s?
     | (?:ERROR|INFO|WARNING|DEBUG|CRITICAL):?\s{1,6}
     | \d\d:\d\d:\d\d[-:.,]\d{1,9}\s{1,3}

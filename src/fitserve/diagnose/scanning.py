@@ -23,7 +23,7 @@ _END_BYTES = 1 << 16
 _END_LINES = 400
 
 _SOURCE_LINE = re.compile(
-    r"""^(?:raise\b|throw\b|assert\b|print\(|f?printf\(|(?:self\.)?log(?:ger|ging)?\.|return\b|elif\b|def\b|class\b|import\s
+    r"""^(?:raise\b|throw\b|assert\b|print\(|f?printf\(|(?:self\.)?log(?:ger|ging)?\.|return\b|elif\b|(?:if|while|for|except|with)\b.*:$|[\w."\]\[-]+\s=\s[rbf]?["'\[{]|def\b|class\b|import\s|from\s\S{1,80}\simport\s
     |//|/\*|\*\s|\#|>\s|[+-]\s{2,}|[rbfu]{0,2}"[^"]*"[,)\s]*$|[rbfu]{0,2}'[^']*'[,)\s]*$)
     |\braise\s\w+\(|\b(?:LLAMA|GGML|LOG|SRV|SLT)_\w*(?:ERR|WRN|ERROR|WARN|INF)\w*\(|\bthrow\sstd::|\bErrorf\(|\berrors\.New\(|\bslog\.\w+\(
     |\bconsole\.\w+\(|\bRuntimeError\(|\bValueError\(\s*$|\bf"[^"]*\{""",

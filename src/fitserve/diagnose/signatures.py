@@ -14,6 +14,9 @@ from fitserve.models.catalog.lookup import rows
 _PACKAGE = "fitserve.diagnose"
 _KINDS = (("failures", "failure", "category"), ("figures", "figure", ""), ("marks", "mark", "mark"))
 
+_WIDE = ("\\s", "\\n", "[^", "^", "$")
+"""Signs of a pattern that may match over the end of a line, or that needs the line without what stands before it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
@@ -23,6 +26,7 @@ class Table:
     by_word: Mapping[bytes, tuple[Rule, ...]]
     words: frozenset[bytes]
     fingerprints: Mapping[bytes, str]
+    """Word to engine; an empty name is any of them."""
 
 
 @lru_cache(maxsize=1)
@@ -34,7 +38,7 @@ def table() -> Table:
         content = load_toml(package, "failures.toml")
         rules += _rules(content, engine_id, len(rules))
         for word in content.get("fingerprint", ()):
-            fingerprints[word.encode()] = str(engine_id)
+            fingerprints[word.encode()] = engine_id or ""
     by_word: dict[bytes, list[Rule]] = {}
     for rule in rules:
         for word in rule.words:
@@ -61,7 +65,7 @@ def _rules(content: Mapping[str, Any], engine_id: str | None, first: int) -> Ite
                 tier=row.get("tier", cause_row(row["category"]).get("tier", ROOT)) if kind == "failure" else ROOT,
                 needs_context=row.get("context", False),
                 check=row.get("check"),
-                is_wide="\\s" in row["pattern"] or "\\n" in row["pattern"] or "[^" in row["pattern"],
+                is_wide=any(sign in row["pattern"] for sign in _WIDE),
             )
             order += 1
 
