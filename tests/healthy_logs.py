@@ -15,13 +15,13 @@ def _vllm(rng: random.Random) -> str:
         f"INFO 11-20 14:33:20 [api_server.py:1882] vLLM API server version 0.{rng.randrange(8, 33)}.0",
         f"INFO 11-20 14:33:20 [utils.py:328] non-default args: {{'model': '{model}', 'tensor_parallel_size': {tp}}}",
         "INFO 11-20 14:33:20 [importing.py:44] Triton is installed but 0 active driver(s) found (expected 1). Disabling Triton.",
-        "WARNING 11-20 14:33:21 [interface.py:391] Using 'pin_memory=False' as WSL is detected. This may slow down the performance.",
+        "WARNING 11-20 14:33:21 [interface.py:391] Using 'pin_memory=False' as WSL is detected.",
         f"(Worker pid={pid}) INFO [gpu_worker.py:1045] Free memory on device (78.6/79.19 GiB) on startup. Desired GPU memory "
         "utilization is 0.92",
         "WARNING 11-20 14:33:22 [parallel.py:750] Address already in use. Retrying with a new port.",
         "WARNING 11-20 14:33:22 [custom_all_reduce.py:137] Custom allreduce is disabled because it's not supported on more than "
         "two PCIe-only GPUs.",
-        "WARNING marlin_utils_fp4.py: Your GPU does not have native support for FP4 computation but FP4 quantization is being used.",
+        "WARNING marlin_utils_fp4.py: Your GPU does not have native support for FP4 computation but FP4 quantization is used.",
         f"Loading safetensors checkpoint shards: {rng.randrange(100)}% Completed | 3/4 [00:10<00:03,  3.40s/it]",
         f"(Worker pid={pid}) INFO [gpu_model_runner.py:2020] Model loading took {rng.uniform(5, 60):.2f} GiB and 12.1 seconds",
         f"(Worker pid={pid}) INFO [gpu_worker.py:298] Available KV cache memory: {rng.uniform(2, 60):.2f} GiB",
@@ -76,7 +76,7 @@ def _ollama(rng: random.Random) -> str:
         'time=2026-11-06T06:23:20.102Z level=INFO source=gpu.go:217 msg="looking for compatible GPUs"',
         f'time=2026-11-06T06:23:20.402Z level=INFO msg="inference compute" library=cuda description="{rng.choice(_GPUS)}" '
         'total="24.0 GiB" available="22.8 GiB"',
-        'time=2026-11-06T06:23:22.759Z level=INFO source=server.go:386 msg="starting llama server" cmd="ollama runner --ctx-size 8192"',
+        'time=2026-11-06T06:23:22.759Z level=INFO source=server.go:386 msg="starting llama server"',
         f"load_tensors:        CUDA0 model buffer size = {rng.uniform(1000, 22000):.2f} MiB",
         'time=2026-11-06T06:23:25.000Z level=INFO source=server.go:629 msg="llama runner started in 2.26 seconds"',
         '[GIN] 2026/11/06 - 06:23:26 | 200 |  1.859719514s |       127.0.0.1 | POST     "/api/chat"',
@@ -108,8 +108,8 @@ def _others(rng: random.Random) -> str:
                 "2026-08-01T10:00:00Z  INFO text_generation_launcher: Shard ready in 12.1s rank=0\n"
                 "2026-08-01T10:00:01Z  INFO text_generation_router::server: router/src/server.rs:1560: Connected",
                 "[TRT-LLM] [I] KV cache quota is 30.1 GiB\nINFO:     Application startup complete.",
-                '07:24:12-283821 INFO     Loading "tinyllama.gguf"\n07:24:15-283821 INFO     Loaded "tinyllama.gguf" in 2.9 seconds.',
-                "[2026-10-20 11:26:28][INFO][LM Studio] Model loaded successfully\n[2026-10-20 11:26:30][INFO] Generated 120 tokens",
+                '07:24:12-283821 INFO     Loading "tinyllama.gguf"\n07:24:15-283821 INFO     Loaded "tinyllama.gguf"',
+                "[2026-10-20 11:26:28][INFO][LM Studio] Model loaded successfully\n[2026-10-20 11:26:30][INFO] Generated",
             )
         )
         + f"\n# {rng.random()}"
@@ -120,7 +120,7 @@ def _nginx(rng: random.Random) -> str:
     code = rng.choice((200, 301, 404, 500, 502))
     return "\n".join(
         [
-            f'10.0.0.{rng.randrange(255)} - - [20/Nov/2026:10:00:00 +0900] "GET /index.html HTTP/1.1" {code} 612 "-" "Mozilla/5.0"',
+            f'10.0.0.{rng.randrange(255)} - - [20/Nov/2026:10:00:00 +0900] "GET /index.html HTTP/1.1" {code} 612',
             "2026/11/20 10:00:00 [emerg] 1#1: bind() to 0.0.0.0:80 failed (98: Address already in use)",
             "2026/11/20 10:00:01 [error] 31#31: *1 connect() failed (111: Connection refused) while connecting to upstream",
             '2026/11/20 10:00:02 [crit] 31#31: *3 open() "/var/log/x" failed (13: Permission denied)',
@@ -163,7 +163,7 @@ def _system(rng: random.Random) -> str:
     return (
         rng.choice(
             (
-                "[    0.000000] Linux version 6.8.0-45-generic\n[    1.234567] nvidia: loading out-of-tree module taints kernel.\n"
+                "[    0.000000] Linux version 6.8.0-45-generic\n[    1.234567] nvidia: loading out-of-tree module.\n"
                 "[ 8123.110000] Out of memory: Killed process 4242 (mysqld) total-vm:98304000kB, anon-rss:61203456kB",
                 "NAME        READY   STATUS      RESTARTS\nweb-7d9f    0/1     OOMKilled   3\ndb-0        1/1     Running     0\n"
                 "Warning  BackOff  kubelet  Back-off restarting failed container, exit code 137",
@@ -171,7 +171,7 @@ def _system(rng: random.Random) -> str:
                 "authentication attempts exceeded\nNov 20 10:00:02 host cron[7]: (root) CMD (run-parts /etc/cron.hourly)",
                 "Segmentation fault (core dumped)\nmake: *** [Makefile:12: test] Error 139",
                 "java.lang.OutOfMemoryError: Java heap space\n\tat java.base/java.util.Arrays.copyOf(Arrays.java:3512)",
-                "Traceback (most recent call last):\n  File \"app.py\", line 3, in <module>\n    print(row['name'])\nKeyError: 'name'",
+                "Traceback (most recent call last):\n  File \"app.py\", line 3\n    print(row['name'])\nKeyError: 'name'",
                 "PermissionError: [Errno 13] Permission denied: '/etc/shadow'\nOSError: [Errno 24] Too many open files",
             )
         )
@@ -224,4 +224,4 @@ def healthy_logs(count: int = 260) -> Iterator[tuple[str, str]]:
     """(kind, text) of logs in which nothing of an engine failed."""
     for number in range(count):
         kind = _KINDS[number % len(_KINDS)]
-        yield kind.__name__.lstrip("_"), kind(random.Random(number)) + "\n"
+        yield kind.__name__.lstrip("_"), kind(random.Random(number)) + "\n"  # noqa: S311

@@ -1,4 +1,4 @@
-"""Signatures of failures: each finds its own sample and no other's, also among other lines; words, patterns and texts are sound."""
+"""Signatures of failures: each finds its own sample and no other's, also among other lines; patterns and texts are sound."""
 
 import sys
 from collections.abc import Mapping

@@ -40,14 +40,14 @@ def cost(words: frozenset[str]) -> tuple[int, int]:
     )
 
 
-def runs(items: list[Any]) -> Iterator[frozenset[str]]:
-    """The words inside runs of literal characters, each a set of one."""
-    text, is_open_left = "", False
+def runs(items: list[Any], left: bool, right: bool) -> Iterator[frozenset[str]]:
+    """The words inside runs of literal characters, each a set of one. `left`, `right`: whether a word may go on there."""
+    text, is_open_left = "", left
     for operator, argument in [*items, ("END", None)]:
         if str(operator) == "LITERAL":
             text += chr(argument)
             continue
-        is_wordy = not (str(operator) == "END" or (str(operator) == "AT") or _is_space(operator, argument))
+        is_wordy = right if str(operator) == "END" else _goes_on(operator, argument)
         for match in WORD.finditer(text):
             if (match.start() == 0 and is_open_left) or (match.end() == len(text) and is_wordy):
                 continue
@@ -55,11 +55,18 @@ def runs(items: list[Any]) -> Iterator[frozenset[str]]:
         text, is_open_left = "", is_wordy
 
 
+def _goes_on(operator: Any, argument: Any) -> bool:
+    """Whether a word beside this item may go on inside it."""
+    if str(operator) == "LITERAL":
+        return WORD.match(chr(argument)) is not None
+    return not (str(operator) == "AT" or _is_space(operator, argument))
+
+
 def _is_space(operator: Any, argument: Any) -> bool:
     """Whether an item is white space, a word boundary, or repeated white space."""
     if str(operator) in REPEATS:
         low, _, inner = argument
-        return low > 0 and len(inner) == 1 and _is_space(*inner[0])
+        return low > 0 and len(inner) == 1 and not _goes_on(*inner[0])
     return str(operator) == "IN" and all(_is_gap(str(kind), value) for kind, value in argument)
 
 
@@ -70,17 +77,19 @@ def _is_gap(kind: str, value: Any) -> bool:
     return str(value) in {"CATEGORY_SPACE", "CATEGORY_NOT_WORD"}
 
 
-def best(items: list[Any]) -> frozenset[str] | None:
+def best(items: list[Any], left: bool = False, right: bool = False) -> frozenset[str] | None:
     """The cheapest set of words of which every match holds one; None when there is none."""
-    found = list(runs(items))
-    for operator, argument in items:
+    found = list(runs(items, left, right))
+    for index, (operator, argument) in enumerate(items):
+        before = _goes_on(*items[index - 1]) if index else left
+        after = _goes_on(*items[index + 1]) if index + 1 < len(items) else right
         inner: frozenset[str] | None = None
         if str(operator) == "SUBPATTERN":
-            inner = best(list(argument[-1]))
+            inner = best(list(argument[-1]), before, after)
         elif str(operator) in REPEATS and argument[0] > 0:
-            inner = best(list(argument[2]))
+            inner = best(list(argument[2]), True, True)
         elif str(operator) == "BRANCH":
-            branches = [best(list(branch)) for branch in argument[1]]
+            branches = [best(list(branch), before, after) for branch in argument[1]]
             inner = frozenset().union(*(b for b in branches if b)) if all(branches) else None
         if inner:
             found.append(inner)

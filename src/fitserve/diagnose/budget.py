@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from fitserve.diagnose.types import Budgeted, Compared, Known, Scan
+from fitserve.diagnose.types import Budgeted, Compared, Known, Scan, Seen
 from fitserve.engines.contract import Engine
 from fitserve.engines.registry import engine
 from fitserve.foundation.errors import FactMissing, FitserveError, InputError
@@ -52,7 +52,7 @@ def _attempts(known: Known, read: ModelRead) -> Iterator[dict[str, object]]:
     made = engine(str(known.engine))
     base: dict[str, object] = {
         "model": known.model, "gpu": known.gpus, "engine": (made.id,), "engine_version": known.engine_version,
-        "ram": known.ram_bytes, "os": known.os, "concurrency": 1,
+        "ram": _ram(known), "os": known.os, "concurrency": 1,
     }  # fmt: skip
     fields = dict(known.fields)
     usual = _usual_format(made, read)
@@ -64,6 +64,11 @@ def _attempts(known: Known, read: ModelRead) -> Iterator[dict[str, object]]:
     for left_out in (("kv_format",), ("kv_format", "context"), ("kv_format", "context", "format"), tuple(fields)):
         yield {**base, **{name: value for name, value in fields.items() if name not in left_out}}
     yield {**base, "engine_version": None}
+
+
+def _ram(known: Known) -> str | None:
+    """RAM as a request takes it: a bare number would be GiB."""
+    return None if known.ram_bytes is None else f"{known.ram_bytes}B"
 
 
 def _usual_format(made: Engine, read: ModelRead) -> str | None:
@@ -105,7 +110,8 @@ def compared(item: Evaluated, scan: Scan) -> tuple[Compared, ...]:
 
 
 def _rows(predicted: Mapping[str, Interval], scan: Scan) -> Iterator[Compared]:
-    for name, seen in scan.figures.items():
+    captured = {name: Seen(text, match.line) for match in scan.matches for name, text in match.groups.items()}
+    for name, seen in (captured | dict(scan.figures)).items():
         expected = predicted.get(name)
         try:
             value = float(seen.value)
@@ -145,7 +151,7 @@ def wrong_assumption(item: Evaluated, rows: tuple[Compared, ...]) -> Reason | No
 def instead_of(item: Evaluated, known: Known, world: World) -> Fix | None:
     """What runs on this machine: the model in another format or on another engine, in part in RAM, else another model."""
     fields: dict[str, object] = {
-        "model": known.model, "gpu": known.gpus, "ram": known.ram_bytes, "os": known.os, "concurrency": 1,
+        "model": known.model, "gpu": known.gpus, "ram": _ram(known), "os": known.os, "concurrency": 1,
         "context": min(item.deployment.context_tokens, _USUAL_CONTEXT),
     }  # fmt: skip
     last: Answer | None = None
