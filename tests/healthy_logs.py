@@ -103,8 +103,8 @@ def _others(rng: random.Random) -> str:
     return (
         rng.choice(
             (
-                '2026-11-20 10:00:00,000 - INFO - Starting httpd at 127.0.0.1 on port 8080...\n127.0.0.1 - - "POST /v1/completions" 200 -',
-                "INFO:     ExllamaV3 version: 1.6.5\nINFO:     Model successfully loaded.\nINFO:     Developer documentation: /redoc",
+                '2026-11-20 10:00:00,000 - INFO - Starting httpd at 127.0.0.1 on port 8080...\n127.0.0.1 "POST /v1" 200',
+                "INFO:     ExllamaV3 version: 1.6.5\nINFO:     Model successfully loaded.",
                 "2026-08-01T10:00:00Z  INFO text_generation_launcher: Shard ready in 12.1s rank=0\n"
                 "2026-08-01T10:00:01Z  INFO text_generation_router::server: router/src/server.rs:1560: Connected",
                 "[TRT-LLM] [I] KV cache quota is 30.1 GiB\nINFO:     Application startup complete.",

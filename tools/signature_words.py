@@ -30,14 +30,33 @@ COMMON = {
     "was", "were", "with", "you", "your",
 }  # fmt: skip
 """Words of so many lines that a reader would stop at each."""
+EVERYWHERE = {
+    "tokens",
+    "token",
+    "GPU",
+    "KV",
+    "cache",
+    "request",
+    "requests",
+    "usage",
+    "time",
+    "level",
+    "prompt",
+    "server",
+}
+"""Words of the lines that a running server writes without end."""
 REPEATS = {"MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"}
 
 
 def cost(words: frozenset[str]) -> tuple[int, int]:
     """How often a reader would stop at these words: common ones weigh most, then short ones."""
-    return sum(100 if word in COMMON or word.isdigit() else 8 if len(word) < 5 else 1 for word in words), -min(
-        map(len, words)
-    )
+
+    def of(word: str) -> int:
+        if word in EVERYWHERE:
+            return 1000
+        return 100 if word in COMMON or word.isdigit() else 8 if len(word) < 5 else 1
+
+    return sum(of(word) for word in words), -min(map(len, words))
 
 
 def runs(items: list[Any], left: bool, right: bool) -> Iterator[frozenset[str]]:
