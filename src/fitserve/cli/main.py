@@ -75,6 +75,7 @@ def _check_language(given: str | None) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    words = _with_standard_input(words)
     language = language_of(words)
     table = texts(language)
     as_json = "--json" in words
@@ -86,6 +87,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _report(InputError(_parse_problem(error)), table, as_json)
     except (InputError, WorldError, FactMissing) as error:
         return _report(error, table, as_json)
+
+
+def _with_standard_input(words: list[str]) -> list[str]:
+    """`-` put last, after `--`: the parser takes it for a flag anywhere else."""
+    return (
+        [*(word for word in words if word != "-"), "--", "-"] if words.count("-") == 1 and "--" not in words else words
+    )
 
 
 def _parse_problem(error: cyclopts.CycloptsError) -> Problem:

@@ -7,16 +7,14 @@ from dataclasses import replace
 from fitserve.diagnose.budget import budgeted, compared, first_release, instead_of, judged_again, wrong_assumption
 from fitserve.diagnose.fixes import with_remedies
 from fitserve.diagnose.known import engine_id_of, known_of
+from fitserve.diagnose.model_names import by_catalogue_first
 from fitserve.diagnose.ranking import causes_of, engine_of
 from fitserve.diagnose.request import DiagnoseRequest
 from fitserve.diagnose.scanning import scan
 from fitserve.diagnose.types import CONSEQUENCE, GENERAL, Budgeted, Cause, Diagnosis, Evidence, Known, Scan
 from fitserve.engines.registry import engine
 from fitserve.foundation.reasons import Reason, Verdict, note
-from fitserve.hardware.types import Host, Machine
-from fitserve.models.catalog.lookup import catalog_model
-from fitserve.models.names import resolve_name
-from fitserve.plan.world import ModelRead, World
+from fitserve.plan.world import World
 from fitserve.search.evaluate import Evaluated
 
 _TELLING = re.compile(
@@ -31,22 +29,11 @@ _BELOW_INFERRED = 0.5
 _LOAD = ("engine.unable_to_load", "engine.load_failed")
 
 
-def catalogue_world() -> World:
-    """A world that reads nothing: models by their names in the catalogue alone. Raises InputError for other names."""
-
-    def read(text: str) -> ModelRead:
-        found = resolve_name(text)
-        model = catalog_model(found.id)
-        repository = text if found.variant_of else None
-        return ModelRead(model=replace(model, id=text) if repository else model, weight_format=found.weight_format)
-
-    return World(read_model=read, this_machine=lambda: Machine(devices=(), host=Host()))
-
-
 def diagnose(pieces: Iterable[bytes], request: DiagnoseRequest | None = None, world: World | None = None) -> Diagnosis:
     """The causes of a failure by its log. `pieces` are chunks or lines with their line ends, read once.
 
-    Raises InputError for hints that name no engine, version or GPU. Without `world` models come from the catalogue.
+    Raises InputError for hints that name no engine, version or GPU. `world` is asked only for a model that the user names and
+    the catalogue does not know; what a log names is never looked for outside.
     """
     hints = request or DiagnoseRequest()
     stated = engine_id_of(hints.engine)
@@ -56,10 +43,11 @@ def diagnose(pieces: Iterable[bytes], request: DiagnoseRequest | None = None, wo
     causes = causes_of(seen, engine_id)
     if not causes:
         return _unknown(seen, known)
-    judged = budgeted(known, world or catalogue_world())
+    reader = by_catalogue_first(world if hints.model is not None else None)
+    judged = budgeted(known, reader)
     causes = _inferred(causes, known, judged)
     if judged is not None and not judged.evaluated.fits:
-        judged = _with_instead(judged, known, world or catalogue_world())
+        judged = _with_instead(judged, known, reader)
     rows = compared(judged.evaluated, seen) if judged is not None else ()
     return Diagnosis(
         causes=tuple(with_remedies(cause, known, judged, not place) for place, cause in enumerate(causes)),
@@ -67,10 +55,17 @@ def diagnose(pieces: Iterable[bytes], request: DiagnoseRequest | None = None, wo
         compared=rows,
         wrong_assumption=None if judged is None else wrong_assumption(_at_right_release(judged), rows),
         budgeted=judged,
-        notes=() if judged is not None else (note("model_not_judged"),),
+        notes=tuple(_notes(causes[0], judged)),
         lines=seen.lines,
         size_bytes=seen.size_bytes,
     )
+
+
+def _notes(first: Cause, judged: Budgeted | None) -> Iterator[Reason]:
+    if judged is None:
+        yield note("model_not_judged")
+    if first.is_inferred:
+        yield note("cause_inferred")
 
 
 def _at_right_release(judged: Budgeted) -> Evaluated:
@@ -90,7 +85,7 @@ def _inferred(causes: tuple[Cause, ...], known: Known, judged: Budgeted | None) 
     code = _code_of(judged, known, first)
     if code is None:
         return causes
-    cause = replace(first, code=code, tier=GENERAL, confidence=_INFERRED, phase=None, parameters={})
+    cause = replace(first, code=code, tier=GENERAL, confidence=_INFERRED, phase=None, parameters={}, is_inferred=True)
     others = (
         replace(other, confidence=min(other.confidence, _BELOW_INFERRED)) for other in causes if other.code != code
     )

@@ -115,6 +115,8 @@ class Cause:
     parameters: Mapping[str, Any] = field(default_factory=no_options)
     phase: str | None = None
     remedies: tuple[Remedy, ...] = ()
+    is_inferred: bool = False
+    """No line names it: it follows from the engine's own rules for this deployment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,6 +49,7 @@ def _cause_form(cause: Cause, texts: Texts) -> dict[str, Any]:
         "engine": cause.engine,
         "confidence": cause.confidence,
         "phase": cause.phase,
+        "inferred": cause.is_inferred,
         "parameters": dict(cause.parameters),
         "evidence": [_evidence_form(item) for item in cause.evidence],
         "text": cause_text(cause, texts),
@@ -106,7 +107,8 @@ def cause_text(cause: Cause, texts: Texts) -> str:
 def remedy_text(remedy: Remedy, texts: Texts) -> str:
     """What to do, in words."""
     if remedy.fix is not None:
-        return fix_text(remedy.fix, texts)
+        words = fix_text(remedy.fix, texts)
+        return texts.label("diagnose_instead", what=words) if remedy.fix.knob == "engine" else words
     return fill(texts.raw("remedy", remedy.code), _Blank(remedy.parameters))
 
 
