@@ -25,7 +25,7 @@ class Case:
     file: str = ""
 
     def figures(self) -> Mapping[str, Any]:
-        """Measured values by metric name; nested ones joined with a dot. Lines of logs, tolerances and words in prose are none."""
+        """Measured values by metric name; nested ones joined with a dot. Log lines, tolerances and prose are none."""
         found: dict[str, Any] = {}
         for key, value in self.measured.items():
             if key in {"log_lines", "plus_minus_bytes", "groups", "cause", "fix"}:
