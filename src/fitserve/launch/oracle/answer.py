@@ -4,6 +4,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from pydantic import Field
+
 from fitserve.engines.registry import engine
 from fitserve.foundation.errors import InputError
 from fitserve.foundation.reasons import Verdict
@@ -27,7 +29,7 @@ class VerifyRequest(EstimateRequest):
     """The deployment of an estimate, and how the engine is asked."""
 
     python: Text | None = None
-    timeout: Seconds | None = None
+    timeout: Seconds | None = Field(None, description="verify_timeout")
     keep: Text | None = None
 
 
