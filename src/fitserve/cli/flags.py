@@ -60,6 +60,9 @@ def _parameter(name: str, field: FieldInfo, texts: Texts, is_positional: bool) -
     help_text = texts.text("help", field.description or name)  # a description names a text of its own
     if is_positional:
         annotation = Annotated[str, Parameter(help=help_text, show_default=False)]
+        if not field.is_required():
+            maybe = Annotated[str | None, Parameter(help=help_text, show_default=False)]
+            return inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY, default=None, annotation=maybe)
         return inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY, annotation=annotation)
     if field.annotation is bool:
         switch = Annotated[bool, Parameter(help=help_text, negative="", show_default=False)]
