@@ -6,6 +6,7 @@
       WorldError            the world said no; carries the command and its last lines  exit code 3
         ProbeFailed           a device of this machine could not be asked
         ReadFailed            a file or a hub could not be read (network, permission)
+        BenchFailed           a server could not be measured, or lm_eval could not ask it
 
 Anything else is a bug and is shown as one.
 """
@@ -51,12 +52,16 @@ class FactMissing(FitserveError):
 
 
 class WorldError(FitserveError):
-    """Something outside failed: `action` is what was tried, `detail` what came back."""
+    """Something outside failed: `action` is what was tried, `detail` what came back.
 
-    def __init__(self, action: str, detail: str) -> None:
+    `problem` is the message where one is written for this case; without it, action and detail stand for themselves.
+    """
+
+    def __init__(self, action: str, detail: str, problem: Problem | None = None) -> None:
         super().__init__(f"{action}: {detail}")
         self.action = action
         self.detail = detail
+        self.problem = problem
 
 
 class ProbeFailed(WorldError):
@@ -65,3 +70,12 @@ class ProbeFailed(WorldError):
 
 class ReadFailed(WorldError):
     """A file or a hub could not be read."""
+
+
+class BenchFailed(WorldError):
+    """A server could not be measured, or lm_eval could not ask it."""
+
+    @classmethod
+    def of(cls, code: str, **parameters: Parameter) -> Self:
+        """An error with a message of its own in the table `world`."""
+        return cls(code, str(parameters), Problem(code, tuple(parameters.items())))

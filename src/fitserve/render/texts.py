@@ -24,7 +24,7 @@ class Texts:
     def __init__(self, language: str) -> None:
         self.language = language
         self._tables: dict[str, dict[str, str]] = {}
-        self._unread = ["fitserve.check", "fitserve.predict.data", *(entry.package for entry in ENTRIES)]
+        self._unread = ["fitserve.check", "fitserve.bench", "fitserve.predict.data", *(entry.package for entry in ENTRIES)]
         self._read("fitserve.render")
 
     def _read(self, package: str) -> None:
@@ -73,6 +73,8 @@ class Texts:
 
     def world_error(self, error: WorldError) -> str:
         """What was tried and what came back."""
+        if error.problem is not None:
+            return self.text("world", error.problem.code, dict(error.problem.parameters))
         return self.text("world", "failed", {"action": error.action, "detail": error.detail})
 
 
