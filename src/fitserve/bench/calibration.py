@@ -24,6 +24,10 @@ _FEWEST_TOKENS: Final = 8
 _MOST_TOKENS: Final = 256
 _SLACK_S: Final = 30.0
 _MS: Final = 1000.0
+_LEAST_MS: Final = 0.2
+"""What the loopback and a system call take; nobody asks for less."""
+_LOST_SHARE: Final = 0.10
+"""Of the rate: the ends of the streams and the start of the load take a few percent of so short a run by themselves."""
 
 
 @contextmanager
@@ -101,12 +105,10 @@ def is_limited(found: Calibration, measured: Figures) -> bool:
         (found.excess_ttft_ms, measured.ttft_ms),
         (found.excess_itl_ms, measured.itl_ms),
     )
-    added = any(seen is not None and excess > found.tolerance * seen.mean for excess, seen in limits)
+    added = any(
+        seen is not None and excess > max(_LEAST_MS, found.tolerance * seen.mean) for excess, seen in limits
+    )  # fmt: skip
     return added or found.lost_share > _LOST_SHARE
-
-
-_LOST_SHARE: Final = 0.10
-"""Of the rate: the ends of the streams and the start of the load take a few percent of so short a run by themselves."""
 
 
 async def calibration_of(base: str, run: LoadResult) -> Calibration | None:
@@ -123,4 +125,3 @@ def run_calibration(streams: int, ttft_s: float, itl_s: float) -> Calibration:
     """As `calibrate`, with a mock of its own."""
     with mock_server() as base:
         return asyncio.run(calibrate(base, streams, ttft_s, itl_s))
-

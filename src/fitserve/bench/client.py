@@ -130,7 +130,9 @@ class _Reading:
         if not self.chunk_s:
             return Failure("no_tokens", "the stream ended without a chunk that has a choice")
         if not (self.is_done or self.has_finish or self.completion is not None):
-            return Failure("cut_short", f"the stream ended after {len(self.chunk_s)} chunks, without a reason to finish")
+            return Failure(
+                "cut_short", f"the stream ended after {len(self.chunk_s)} chunks, without a reason to finish"
+            )
         return None
 
 

@@ -106,7 +106,7 @@ def figures(records: Sequence[RequestRecord], duration_s: float, targets: Target
     """Figures of the records of one load that took `duration_s`."""
     done = [record for record in records if record.failure is None]
     peak_tokens, peak_requests = _peaks(done)
-    queued = [record.queue_s for record in done if record.queue_s > 0]
+    queued = [record.queue_s for record in done] if any(record.queue_s > 0 for record in done) else []
     return Figures(
         completed=len(done),
         failed=len(records) - len(done),

@@ -84,11 +84,13 @@ class _Connection(asyncio.Protocol):
             self._whole(self._server.read_out())
         elif path == b"/v1/models":
             self._whole(b'{"object":"list","data":[{"id":"mock","object":"model"}]}')
-        else:
+        elif path in {b"/v1/completions", b"/v1/chat/completions"}:
             self._stream(json.loads(body), path.endswith(b"/chat/completions"))
+        else:
+            self._whole(b"{}", "404 Not Found")
 
-    def _whole(self, body: bytes) -> None:
-        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    def _whole(self, body: bytes, status: str = "200 OK") -> None:
+        head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         self._write(head.encode() + body)
 
     def _write(self, data: bytes) -> None:

@@ -23,9 +23,11 @@ _WORDS: Final = (
     "girl guy moment air teacher force education foot boy age policy music market sense nation plan college interest "
     "death course someone experience behind river stone green light paper table river early later small large under"
 ).split()
-_FILL: Final = (" a", "a", ".", " 1", "1", "\n", "b", " I")
+_FILL: Final = (" a", " I", ".", " 1", "b", "\n", "1", "a", ";", " z", "7", "!")
 """What adds one token in some tokenizer, tried in this order where whole words leave a rest."""
-_TRIES: Final = 24
+_TRIES: Final = 6
+_TELLING_WORDS: Final = 8
+_LEAST_RATIO: Final = 0.1
 _AT_ONCE: Final = 16
 _TOKENS_A_WORD: Final = 1.0
 _MOST_FILE_BYTES: Final = 1 << 28
@@ -87,33 +89,40 @@ async def random_prompts(
 
 
 async def _counted(wanted: int, chance: random.Random, counter: Counter, ratio: list[float]) -> tuple[str, int]:
-    """Words until the server counts as many tokens as wanted, or as near as their pieces allow; and the count."""
+    """Words until the server counts as many tokens as wanted, or as near below as their pieces allow; and the count.
+
+    `ratio` holds tokens a word and is kept up to date, so that later prompts start near their length.
+    """
     words = chance.choices(_WORDS, k=max(1, round(wanted / ratio[0])))
-    text, best = " ".join(words), ("", 0)
-    fill = 0
+    tokens = await _tokens(counter, words)
     for _ in range(_TRIES):
-        tokens = await counter(text)
-        if tokens is None:
-            break
-        if abs(tokens - wanted) < abs(best[1] - wanted) or not best[1]:
-            best = text, tokens
-        if tokens == wanted:
-            break
         missing = wanted - tokens
-        if len(words) > 8:  # a few words say little
-            ratio[0] = max(0.1, tokens / len(words))
-        step = int(abs(missing) / ratio[0])
-        if missing < 0 and len(words) > 1:
-            del words[-max(1, min(step, len(words) - 1)) :]
-            text = " ".join(words)
-        elif missing > 0 and step >= 1:
-            words += chance.choices(_WORDS, k=step)
-            text = " ".join(words)
-        elif missing > 0 and fill < len(_FILL):
-            text, fill = best[0] + _FILL[fill], fill + 1
+        if len(words) >= _TELLING_WORDS:
+            ratio[0] = max(_LEAST_RATIO, tokens / len(words))
+        steps = int(missing / ratio[0])
+        if steps > 0:
+            words += chance.choices(_WORDS, k=steps)
+        elif missing < 0 and len(words) > 1:
+            del words[-min(max(1, -steps), len(words) - 1) :]
         else:
             break
-    return best
+        tokens = await _tokens(counter, words)
+    while tokens > wanted and len(words) > 1:
+        words.pop()
+        tokens = await _tokens(counter, words)
+    text = " ".join(words)
+    for piece in _FILL:
+        if tokens >= wanted:
+            break
+        longer = await counter(text + piece)
+        if longer is not None and tokens < longer <= wanted:
+            text, tokens = text + piece, longer
+    return text, tokens
+
+
+async def _tokens(counter: Counter, words: Sequence[str]) -> int:
+    found: int | None = await counter(" ".join(words))
+    return len(words) if found is None else found
 
 
 def file_prompts(name: str, count: int | None, output_tokens: int | None, default_output: int) -> list[Prompt]:
@@ -164,7 +173,9 @@ def _prompt(row: Any, line: int, name: str, output_tokens: int | None, default_o
     if isinstance(turns := row.get("conversations"), list) and turns and isinstance(turns[0], dict):
         row = {"prompt": turns[0].get("value")} | row
     said = row.get("output_tokens", row.get("max_tokens"))
-    tokens = output_tokens or (said if isinstance(said, int) and not isinstance(said, bool) and said > 0 else default_output)
+    tokens = output_tokens or (
+        said if isinstance(said, int) and not isinstance(said, bool) and said > 0 else default_output
+    )
     messages, text = row.get("messages"), row.get("prompt")
     if isinstance(messages, list) and messages and all(isinstance(message, dict) for message in messages):
         letters = sum(len(str(message.get("content"))) for message in messages)

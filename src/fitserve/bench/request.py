@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from fitserve.bench.figures import Targets
@@ -50,7 +50,7 @@ class ServerRequest(Request):
     """A server that speaks the OpenAI protocol. The key itself never stands in an answer."""
 
     url: Address
-    model: Text | None = None
+    model: Text | None = Field(None, description="bench_model")
     served_model: Text | None = None
     api_key: Text | None = None
     api_key_env: Variable | None = None
@@ -61,12 +61,12 @@ class ServerRequest(Request):
 class BenchRequest(ServerRequest):
     """A load. `concurrency` and `rate` are lists: each value is a run of its own."""
 
-    concurrency: Counts = ()
-    rate: Rates = ()
+    concurrency: Counts = Field((), description="bench_concurrency")
+    rate: Rates = Field((), description="bench_rate")
     burstiness: Positive = 1.0
     num_prompts: Count | None = None
-    prompt_tokens: Tokens | None = None
-    output_tokens: Tokens | None = None
+    prompt_tokens: Tokens | None = Field(None, description="bench_prompt_tokens")
+    output_tokens: Tokens | None = Field(None, description="bench_output_tokens")
     length_spread: Share | None = None
     dataset: Literal["random", "conversations"] = "random"
     data: Text | None = None
@@ -78,14 +78,14 @@ class BenchRequest(ServerRequest):
     inter_token: Seconds | None = None
     e2e: Seconds | None = None
     extra_body: Text | None = None
-    client: Literal["builtin", "vllm", "aiperf"] = "builtin"
+    client: Literal["builtin", "vllm", "aiperf"] = Field("builtin", description="bench_client")
     client_path: Text | None = None
-    tokenizer: Text | None = None
+    tokenizer: Text | None = Field(None, description="bench_tokenizer")
     calibrate: bool = True
     result_format: Literal["fitserve", "vllm"] = "fitserve"
-    gpu: Texts = ()
+    gpu: Texts = Field((), description="bench_gpu")
     ram: Bytes | None = None
-    engine: Text | None = None
+    engine: Text | None = Field(None, description="bench_engine")
     engine_version: Text | None = None
     format: Text | None = None
     kv_format: Text | None = None
@@ -121,11 +121,11 @@ class EvalRequest(ServerRequest):
     tasks: Names = ("gsm8k",)
     task_file: Texts = ()
     concurrency: Count = 8
-    limit: Count | None = None
+    limit: Count | None = Field(None, description="eval_limit")
     fewshot: Whole | None = None
-    output_tokens: Tokens | None = None
-    tokenizer: Text | None = None
-    context: Tokens | None = None
+    output_tokens: Tokens | None = Field(None, description="eval_output_tokens")
+    tokenizer: Text | None = Field(None, description="eval_tokenizer")
+    context: Tokens | None = Field(None, description="eval_context")
     timeout: Seconds = 300.0
     seed: Whole | None = None
     lm_eval: Text | None = None

@@ -35,6 +35,7 @@ _PROBE_WORDS: Final = 64
 _FATAL: Final = frozenset({"http_400", "http_401", "http_403", "http_404", "http_405", "http_422", "connect"})
 _ELSEWHERE: Final = frozenset({"http_404", "http_405", "http_501"})
 _EARLY_SHARE: Final = 0.05
+_ASK_S: Final = 30.0
 
 
 def run_bench(
@@ -96,6 +97,20 @@ def extra_of(request: BenchRequest) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InputError.of("extra_body_wrong", given=request.extra_body[:80])
     return found
+
+
+def reached_name(request: ServerRequest) -> str:
+    """The name of the model in requests, as the server lists it. Raises BenchFailed."""
+
+    async def asked() -> str:
+        wire = Wire(request.url, api_key_of(request))
+        try:
+            listed = await served_models(wire, request.url, _ASK_S)
+        finally:
+            await wire.aclose()
+        return name_in_requests(request.url, request.model, request.served_model, listed)
+
+    return asyncio.run(asked())
 
 
 class _Bench:
@@ -162,7 +177,9 @@ class _Bench:
         with contextlib.ExitStack() as stack:
             mock = stack.enter_context(mock_server()) if self.request.calibrate else None
             for index, level in enumerate(levels):
-                watch = replace(self.watch, shown=Progress(phase="load", level=level, level_index=index, levels=len(levels)))
+                watch = replace(
+                    self.watch, shown=Progress(phase="load", level=level, level_index=index, levels=len(levels))
+                )
                 prompts = await self._prompts(target, level, index, watch)
                 warm = await self._warm(target, prompts, level, watch)
                 if warm is None:

@@ -41,8 +41,8 @@ class Calibration:
 
     @property
     def excess_ttft_ms(self) -> float:
-        """What the client adds to the time to the first token."""
-        return self.seen_ttft_ms - self.set_ttft_ms
+        """What the client adds to the time to the first token; the lateness of the other side is not its own."""
+        return self.seen_ttft_ms - self.set_ttft_ms - self.late_ms
 
     @property
     def excess_itl_ms(self) -> float:
