@@ -1,6 +1,7 @@
 """Is it the server, or this client? A server of known times in a process of its own tells, under the same load."""
 
 import asyncio
+import math
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ _LONGEST_GAP_S: Final = 0.1
 _SHORTEST_S: Final = 0.001
 _FEWEST_TOKENS: Final = 8
 _MOST_TOKENS: Final = 256
+_FIRST_TOKENS: Final = 16
+"""As many are averaged over, where few streams leave the time for several rounds."""
 _SLACK_S: Final = 30.0
 _MS: Final = 1000.0
 _LEAST_MS: Final = 0.2
@@ -55,33 +58,34 @@ async def calibrate(base: str, streams: int, ttft_s: float, itl_s: float) -> Cal
     """Drives the mock at `base` with this many streams and these times, and says what the client makes of them."""
     first = min(max(ttft_s, _SHORTEST_S), _LONGEST_FIRST_S)
     gap = min(max(itl_s, _SHORTEST_S), _LONGEST_GAP_S)
-    tokens = max(_FEWEST_TOKENS, min(_MOST_TOKENS, int((_LENGTH_S - first) / gap)))
+    rounds = max(1, min(math.ceil(_FIRST_TOKENS / streams), int(_LENGTH_S / (first + gap * _FEWEST_TOKENS))))
+    tokens = max(_FEWEST_TOKENS, min(_MOST_TOKENS, int((_LENGTH_S / rounds - first) / gap)))
     wire = Wire(base)
     try:
-        await _drive(wire, streams, first, gap, 1)  # opens the connections
+        await _drive(wire, streams, first, gap, 1, 1)  # opens the connections
         await ask(wire, "GET", "/stats")  # begins the counts anew
-        seen = await _drive(wire, streams, first, gap, tokens)
+        seen = await _drive(wire, streams, first, gap, tokens, rounds)
         _, counts = await ask(wire, "GET", "/stats")
     finally:
         await wire.aclose()
-    return _calibration(streams, first, gap, tokens, seen, counts or {})
+    return _calibration(streams, first, gap, tokens * rounds, rounds * (first + gap * (tokens - 1)), seen, counts or {})
 
 
-async def _drive(wire: Wire, streams: int, first_s: float, gap_s: float, tokens: int) -> Figures:
+async def _drive(wire: Wire, streams: int, first_s: float, gap_s: float, tokens: int, rounds: int) -> Figures:
     longest = first_s + gap_s * tokens + _SLACK_S
     target = Target(
         endpoint="completions", model="mock", timeout_s=longest, extra={"mock": {"ttft_s": first_s, "itl_s": gap_s}}
     )
     prompt = Prompt(text="a", tokens=1, output_tokens=tokens)
-    loaded = await drive(wire, target, [prompt] * streams, Level(concurrency=streams), 1.0, 0, Watch())
+    loaded = await drive(wire, target, [prompt] * (streams * rounds), Level(concurrency=streams), 1.0, 0, Watch())
     return figures(loaded.records, loaded.duration_s, Targets())
 
 
 def _calibration(
-    streams: int, first_s: float, gap_s: float, tokens: int, seen: Figures, counts: dict[str, Any]
+    streams: int, first_s: float, gap_s: float, tokens: int, due_s: float, seen: Figures, counts: dict[str, Any]
 ) -> Calibration:
+    """`tokens` of each stream were due after `due_s`."""
     late_s = float(counts.get("mean_late_s", 0.0))
-    due_s = first_s + gap_s * (tokens - 1)
     lost = 1 - (seen.total_output_tokens / (streams * tokens)) * min(1.0, due_s / max(seen.duration_s, due_s))
     return Calibration(
         streams=streams,

@@ -88,7 +88,7 @@ class _Reading:
         """One event of the stream."""
         if data == _DONE:
             self.is_done = True
-            return
+            return None
         try:
             event = json.loads(data)
         except ValueError:

@@ -14,7 +14,7 @@ from fitserve.bench.server import Counter
 from fitserve.foundation.errors import InputError
 from fitserve.foundation.facts import load_toml
 
-_WORDS: Final = (
+_WORD_TEXT: Final = (
     "time year people way day man thing woman life child world school state family student group country problem hand "
     "part place case week company system program question work government number night point home water room mother "
     "area money story fact month lot right study book eye job word business issue side kind head house service friend "
@@ -22,7 +22,8 @@ _WORDS: Final = (
     "parent face others level office door health person art war history party result change morning reason research "
     "girl guy moment air teacher force education foot boy age policy music market sense nation plan college interest "
     "death course someone experience behind river stone green light paper table river early later small large under"
-).split()
+)
+_WORDS: Final = tuple(_WORD_TEXT.split())
 _FILL: Final = (" a", " I", ".", " 1", "b", "\n", "1", "a", ";", " z", "7", "!")
 """What adds one token in some tokenizer, tried in this order where whole words leave a rest."""
 _TRIES: Final = 6

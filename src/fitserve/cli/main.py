@@ -33,7 +33,7 @@ _VERBS: dict[str, tuple[str, str | None, str | None]] = {
     "check": ("check:run_check", "check.request:CheckRequest", "command"),
     "cost": ("cost:run_cost", "plan.cost_request:CostRequest", None),
     "bench": ("bench:run_bench_verb", "bench.request:BenchRequest", "url"),
-    "eval": ("evaluate:run_eval_verb", "bench.request:EvalRequest", "url"),
+    "eval": ("eval:run_eval_verb", "bench.request:EvalRequest", "url"),
     "validate": ("validate:run_validate", None, "files"),
 }
 """Name to the function of a module of this package, the request that makes its flags, and its positional argument; both

@@ -174,6 +174,7 @@ def bench_view(result: BenchResult, predictions: Predictions, texts: Texts) -> R
         parts.append(Text(texts.label("bench_stopped"), style="yellow"))
     if len(result.runs) > 1:
         parts += [Text(texts.label("bench_sweep"), style="bold"), sweep_rows(result, texts)]
+        parts += [Text(texts.label("bench_limited_mark"), style="red")] if result.client_limited else []
     answers = [*predictions, *([None] * len(result.runs))]
     for run, answer in list(zip(result.runs, answers, strict=False))[-_DETAILED:]:
         parts += _run_view(run, answer, texts)
@@ -243,7 +244,7 @@ def time_rows(run: LoadResult, texts: Texts) -> Rows:
 def sweep_rows(result: BenchResult, texts: Texts) -> Rows:
     """A line a load."""
     times = (("TTFT", "ttft_ms"), ("TPOT", "inter_token_ms"), ("E2EL", "e2e_ms"))
-    headings = [texts.label("bench_load"), ">" + texts.label("bench_completed"), ">" + texts.label("bench_failed")]
+    headings = [texts.label("bench_load"), ">" + texts.label("bench_done"), ">" + texts.label("bench_lost")]
     headings += [">tok/s", ">req/s", *(f">{short} {part}" for short, _ in times for part in ("p50", "p99"))]
     rows = []
     for run in result.runs:
@@ -261,6 +262,10 @@ def sweep_rows(result: BenchResult, texts: Texts) -> Rows:
     return Rows(tuple(headings), tuple(rows))
 
 
+def _short(run: LoadResult) -> str:
+    return f"× {run.level.concurrency}" if run.level.rate_per_s is None else f"{run.level.rate_per_s:g} req/s"
+
+
 def error_lines(run: LoadResult, texts: Texts) -> list[str]:
     """Failures by kind, each with an example."""
     examples = {r.failure.kind: r.failure.detail for r in reversed(run.records) if r.failure is not None}
@@ -274,7 +279,7 @@ def calibration_lines(run: LoadResult, found: Calibration, texts: Texts) -> list
     """What the client makes of known times, and the verdict."""
 
     def ms(value: float) -> str:
-        return f"{value:.2f}"
+        return f"{max(0.0, value):.2f}"
 
     line = texts.label(
         "bench_calibration", streams=found.streams, ttft=ms(found.set_ttft_ms), itl=ms(found.set_itl_ms),
