@@ -48,6 +48,10 @@ def _data_of(block: bytes) -> bytes | None:
     """The data lines of an event, joined; None for an event without any."""
     if block.startswith(b"data: ") and b"\n" not in block:
         return block[6:]
-    lines = [line[5:].removeprefix(b" ") for line in block.split(b"\n") if line.startswith(b"data:")]
-    lines += [b"" for line in block.split(b"\n") if line == b"data"]
+    lines = []
+    for line in block.split(b"\n"):
+        if line.startswith(b"data:"):
+            lines.append(line[5:].removeprefix(b" "))
+        elif line == b"data":
+            lines.append(b"")
     return b"\n".join(lines) if lines else None
