@@ -58,7 +58,10 @@ async def good(asked: Asked, writer: asyncio.StreamWriter) -> None:
 def whole(status: str, body: Any) -> bytes:
     """An answer with a length."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content
+    return (
+        f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n".encode()
+        + content
+    )
 
 
 class Served:

@@ -20,7 +20,14 @@ from fitserve.render.texts import LANGUAGES, texts
 
 
 def bench(base: str, **fields: Any) -> BenchResult:
-    usual = {"concurrency": "2", "num_prompts": 6, "prompt_tokens": 4, "output_tokens": 5, "calibrate": False, "warmup": 0}
+    usual = {
+        "concurrency": "2",
+        "num_prompts": 6,
+        "prompt_tokens": 4,
+        "output_tokens": 5,
+        "calibrate": False,
+        "warmup": 0,
+    }
     return run_bench(BenchRequest.read(url=base, **(usual | fields)))
 
 
@@ -61,7 +68,9 @@ def test_a_good_server_is_measured() -> None:
 
 
 async def _bytewise(asked: Asked, writer: asyncio.StreamWriter) -> None:
-    answer = HEAD + b"".join(framed(stream(asked)[at : at + 7]) for at in range(0, len(stream(asked)), 7)) + b"0\r\n\r\n"
+    answer = (
+        HEAD + b"".join(framed(stream(asked)[at : at + 7]) for at in range(0, len(stream(asked)), 7)) + b"0\r\n\r\n"
+    )
     for at in range(0, len(answer), 11):
         writer.write(answer[at : at + 11])
         await asyncio.sleep(0)

@@ -68,7 +68,7 @@ async def calibrate(base: str, streams: int, ttft_s: float, itl_s: float) -> Cal
         _, counts = await ask(wire, "GET", "/stats")
     finally:
         await wire.aclose()
-    return _calibration(streams, first, gap, tokens * rounds, rounds * (first + gap * (tokens - 1)), seen, counts or {})
+    return _calibration(streams, first, gap, tokens, rounds, seen, counts or {})
 
 
 async def _drive(wire: Wire, streams: int, first_s: float, gap_s: float, tokens: int, rounds: int) -> Figures:
@@ -82,29 +82,34 @@ async def _drive(wire: Wire, streams: int, first_s: float, gap_s: float, tokens:
 
 
 def _calibration(
-    streams: int, first_s: float, gap_s: float, tokens: int, due_s: float, seen: Figures, counts: dict[str, Any]
+    streams: int, first_s: float, gap_s: float, tokens: int, rounds: int, seen: Figures, counts: dict[str, Any]
 ) -> Calibration:
-    """`tokens` of each stream were due after `due_s`."""
-    late_s = float(counts.get("mean_late_s", 0.0))
-    lost = 1 - (seen.total_output_tokens / (streams * tokens)) * min(1.0, due_s / max(seen.duration_s, due_s))
+    """`rounds` times `tokens` of each stream were asked for."""
+    first_late, last_late = (float(counts.get(f"{name}_late_s", 0.0)) for name in ("first", "last"))
+    kept_first, kept_gap = first_s + first_late, gap_s + (last_late - first_late) / (tokens - 1)
+    due_s = rounds * (kept_first + kept_gap * (tokens - 1))
+    arrived = seen.total_output_tokens / (streams * tokens * rounds)
     return Calibration(
         streams=streams,
-        set_ttft_ms=first_s * _MS,
-        set_itl_ms=gap_s * _MS,
+        kept_ttft_ms=kept_first * _MS,
+        kept_itl_ms=kept_gap * _MS,
         seen_ttft_ms=seen.ttft_ms.mean if seen.ttft_ms else float("inf"),
         seen_itl_ms=seen.itl_ms.mean if seen.itl_ms else float("inf"),
-        late_ms=late_s * _MS,
-        lost_share=max(0.0, lost),
+        lost_share=max(0.0, 1 - arrived * min(1.0, due_s / max(seen.duration_s, due_s))),
         tolerance=tolerance_of(streams),
     )
 
 
-def is_limited(found: Calibration, measured: Figures) -> bool:
+def is_limited(found: Calibration | None, measured: Figures, loop_late_ms: float, streams: int) -> bool:
     """Whether what the client adds is more of the measured times than the tolerance allows.
 
     It is counted against what was measured of the server, not against the times of the mock, which are cut to a second
-    or two.
+    or two. A client whose own timer was late during the load did not see the answers in time either.
     """
+    if measured.ttft_ms is not None and loop_late_ms > tolerance_of(streams) * measured.ttft_ms.mean:
+        return True
+    if found is None:
+        return False
     limits = (
         (found.excess_ttft_ms, measured.ttft_ms),
         (found.excess_itl_ms, measured.itl_ms),
@@ -115,14 +120,19 @@ def is_limited(found: Calibration, measured: Figures) -> bool:
     return added or found.lost_share > _LOST_SHARE
 
 
+def streams_of(run: LoadResult) -> int:
+    """How many answers came at once: as many as were asked for, or the most that arrivals led to."""
+    found = run.level.concurrency if run.level.rate_per_s is None else run.figures.peak_concurrent_requests
+    return max(1, found or 1)
+
+
 async def calibration_of(base: str, run: LoadResult) -> Calibration | None:
     """Calibration at the load that a run turned out to have; None where nothing came back."""
     seen = run.figures
     if seen.ttft_ms is None:
         return None
-    streams = run.level.concurrency if run.level.rate_per_s is None else seen.peak_concurrent_requests
     gap_ms = seen.itl_ms.mean if seen.itl_ms is not None else _LONGEST_GAP_S * _MS
-    return await calibrate(base, max(1, streams or 1), seen.ttft_ms.p50 / _MS, gap_ms / _MS)
+    return await calibrate(base, streams_of(run), seen.ttft_ms.p50 / _MS, gap_ms / _MS)
 
 
 def run_calibration(streams: int, ttft_s: float, itl_s: float) -> Calibration:

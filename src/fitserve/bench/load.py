@@ -16,6 +16,8 @@ from fitserve.bench.wire import Wire
 
 _TICK_S = 0.5
 _LOOK_S = 0.1
+_BEAT_S = 0.01
+_USUAL_LATE_S = 0.001  # epoll waits in whole milliseconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,10 +36,14 @@ class Watch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """Records in the order of their requests. `is_partial`: it was stopped, and requests under way are left out."""
+    """Records in the order of their requests. `is_partial`: it was stopped, and requests under way are left out.
+
+    `loop_late_s`: how late a timer of this process was on average, beyond what a quiet machine shows.
+    """
 
     records: tuple[RequestRecord, ...]
     duration_s: float
+    loop_late_s: float = 0.0
     is_partial: bool = False
 
 
@@ -47,7 +53,7 @@ async def drive(
 ) -> Loaded:  # fmt: skip
     """Sends all prompts at a level and waits for the last answer."""
     records: list[RequestRecord] = []
-    with _without_pauses():
+    with _without_pauses(), _timer() as late_s:
         began = perf_counter()
         if level.rate_per_s is None:
             work = _closed(wire, target, prompts, level.concurrency or 1, began, records)
@@ -58,7 +64,7 @@ async def drive(
         partial = await _watched(task, records, len(prompts), began, watch)
         duration = perf_counter() - began
     ordered = tuple(sorted(records, key=lambda record: record.index))
-    return Loaded(records=ordered, duration_s=duration, is_partial=partial)
+    return Loaded(records=ordered, duration_s=duration, loop_late_s=_mean_late(late_s), is_partial=partial)
 
 
 async def _closed(
@@ -129,6 +135,30 @@ def _seen(records: Sequence[RequestRecord], total: int, elapsed_s: float, shown:
         done=len(records), failed=sum(record.failure is not None for record in records),
         chunks=sum(len(record.chunk_s) for record in records), elapsed_s=elapsed_s,
     )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _timer() -> Iterator[list[float]]:
+    """How late a regular timer of this loop fires: the wait that every answer has before it is seen."""
+    loop, late_s = asyncio.get_running_loop(), []
+    handle: asyncio.TimerHandle | None = None
+
+    def beat(due: float) -> None:
+        nonlocal handle
+        now = loop.time()
+        late_s.append(now - due)
+        handle = loop.call_at(max(due, now) + _BEAT_S, beat, max(due, now) + _BEAT_S)
+
+    beat(loop.time())
+    try:
+        yield late_s
+    finally:
+        if handle is not None:
+            handle.cancel()
+
+
+def _mean_late(late_s: Sequence[float]) -> float:
+    return max(0.0, sum(late_s) / len(late_s) - _USUAL_LATE_S) if late_s else 0.0
 
 
 @contextlib.contextmanager

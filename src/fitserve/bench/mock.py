@@ -29,25 +29,30 @@ def _chunk(model: str, is_chat: bool) -> bytes:
 
 
 class MockServer:
-    """Counts of what was sent; times in seconds."""
+    """How late first and last tokens left, in seconds; of all others only the number is kept."""
 
     def __init__(self) -> None:
         self.sent = 0
-        self.late_s = 0.0
-        self.most_late_s = 0.0
+        self.first_late_s: list[float] = []
+        self.last_late_s: list[float] = []
 
-    def note(self, late_s: float) -> None:
+    def note(self, late_s: float, is_first: bool, is_last: bool) -> None:
         """A chunk left so late."""
         self.sent += 1
-        self.late_s += late_s
-        self.most_late_s = max(self.most_late_s, late_s)
+        if is_first:
+            self.first_late_s.append(late_s)
+        if is_last:
+            self.last_late_s.append(late_s)
 
     def read_out(self) -> bytes:
-        """The counts as JSON; they begin anew."""
-        mean = self.late_s / self.sent if self.sent else 0.0
-        form = {"sent": self.sent, "mean_late_s": mean, "most_late_s": self.most_late_s}
-        self.sent, self.late_s, self.most_late_s = 0, 0.0, 0.0
+        """Means as JSON; the counts begin anew."""
+        form = {"sent": self.sent, "first_late_s": _mean(self.first_late_s), "last_late_s": _mean(self.last_late_s)}
+        self.sent, self.first_late_s, self.last_late_s = 0, [], []
         return json.dumps(form).encode()
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
 
 
 class _Connection(asyncio.Protocol):
@@ -110,7 +115,7 @@ class _Connection(asyncio.Protocol):
 
         def token(index: int) -> None:
             due = first + index * gap
-            self._server.note(loop.time() - due)
+            self._server.note(loop.time() - due, index == 0, index + 1 == count)
             if index + 1 < count:
                 self._write(chunk)
                 self._timer = loop.call_at(due + gap, token, index + 1)

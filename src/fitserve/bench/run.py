@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import fitserve
-from fitserve.bench.calibration import calibration_of, is_limited, mock_server
+from fitserve.bench.calibration import calibration_of, is_limited, mock_server, streams_of
 from fitserve.bench.client import Target, send
 from fitserve.bench.figures import figures
 from fitserve.bench.load import Loaded, Watch, drive
@@ -190,9 +190,9 @@ class _Bench:
                 run = self._result(level, loaded, prompts)
                 if mock is not None and not loaded.is_partial:
                     self._tell(watch, "calibrate")
-                    found = await calibration_of(mock, run)
-                    limited = found is not None and is_limited(found, run.figures)
-                    run = replace(run, calibration=found, client_limited=limited)
+                    run = replace(run, calibration=await calibration_of(mock, run))
+                limited = is_limited(run.calibration, run.figures, run.loop_late_ms or 0.0, streams_of(run))
+                run = replace(run, client_limited=limited)
                 runs.append(run)
                 if loaded.is_partial:
                     break
@@ -238,6 +238,7 @@ class _Bench:
             level=level,
             figures=figures(loaded.records, loaded.duration_s, self.request.targets),
             records=loaded.records,
+            loop_late_ms=loaded.loop_late_s * 1000,
             prompt_tokens_mean=statistics.fmean(record.prompt_tokens for record in done) if done else None,
             output_tokens_mean=statistics.fmean(record.output_tokens for record in done) if done else None,
             notes=tuple(_notes(done, prompts)),

@@ -26,28 +26,28 @@ class Level:
 class Calibration:
     """What this client reports of a server of its own whose times are known.
 
-    Times in milliseconds. `late_ms` is how late that server itself was on average: time that no client can win back.
-    `lost_share` is the part of the chunks that did not arrive in the time they should have.
+    Times in milliseconds. `kept` are the times that the server really kept, which it counts itself: on a busy machine
+    it is late, too, and no client can win that back. `lost_share` is the part of the chunks that did not arrive in the
+    time they should have.
     """
 
     streams: int
-    set_ttft_ms: float
-    set_itl_ms: float
+    kept_ttft_ms: float
+    kept_itl_ms: float
     seen_ttft_ms: float
     seen_itl_ms: float
-    late_ms: float
     lost_share: float
     tolerance: float
 
     @property
     def excess_ttft_ms(self) -> float:
-        """What the client adds to the time to the first token; the lateness of the other side is not its own."""
-        return self.seen_ttft_ms - self.set_ttft_ms - self.late_ms
+        """What the client adds to the time to the first token."""
+        return self.seen_ttft_ms - self.kept_ttft_ms
 
     @property
     def excess_itl_ms(self) -> float:
         """What it adds to a gap."""
-        return self.seen_itl_ms - self.set_itl_ms
+        return self.seen_itl_ms - self.kept_itl_ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +58,8 @@ class LoadResult:
     figures: Figures
     records: tuple[RequestRecord, ...] = ()
     calibration: Calibration | None = None
+    loop_late_ms: float | None = None
+    """How late the client's own timer was on average during the load, beyond what a quiet machine shows."""
     client_limited: bool = False
     prompt_tokens_mean: float | None = None
     output_tokens_mean: float | None = None

@@ -70,7 +70,7 @@ def _figures_form(seen: Figures) -> dict[str, Any]:
 def _calibration_form(found: Calibration | None) -> dict[str, Any] | None:
     if found is None:
         return None
-    names = ("set_ttft_ms", "set_itl_ms", "seen_ttft_ms", "seen_itl_ms", "excess_ttft_ms", "excess_itl_ms", "late_ms")
+    names = ("kept_ttft_ms", "kept_itl_ms", "seen_ttft_ms", "seen_itl_ms", "excess_ttft_ms", "excess_itl_ms")
     rest = {"streams": found.streams, "lost_share": _rounded(found.lost_share), "tolerance": found.tolerance}
     return rest | {name: _rounded(getattr(found, name)) for name in names}
 
@@ -100,6 +100,7 @@ def _run_form(
         "output_tokens_mean": _rounded(run.output_tokens_mean),
         "predicted": _predicted_form(run, answer),
         "client_limited": run.client_limited,
+        "loop_late_ms": _rounded(run.loop_late_ms),
         "calibration": _calibration_form(run.calibration),
         "notes": [reason_form(reason, texts) for reason in run.notes],
         "partial": run.is_partial,
@@ -194,9 +195,8 @@ def _run_view(run: LoadResult, answer: Answer | None, texts: Texts) -> Iterator[
     if run.figures.errors:
         yield Text(texts.label("bench_errors"), style="bold red")
         yield from (indented(line) for line in error_lines(run, texts))
-    if run.calibration is not None:
-        style = "bold red" if run.client_limited else "dim"
-        yield from (indented(line, style=style) for line in calibration_lines(run, run.calibration, texts))
+    style = "bold red" if run.client_limited else "dim"
+    yield from (indented(line, style=style) for line in calibration_lines(run, texts))
     yield from (indented(f"· {texts.reason(reason)}") for reason in run.notes)
     rows = compared_rows(run, answer, texts)
     if rows is not None:
@@ -275,19 +275,22 @@ def error_lines(run: LoadResult, texts: Texts) -> list[str]:
     ]
 
 
-def calibration_lines(run: LoadResult, found: Calibration, texts: Texts) -> list[str]:
-    """What the client makes of known times, and the verdict."""
+def calibration_lines(run: LoadResult, texts: Texts) -> list[str]:
+    """What the client makes of known times, and the verdict; nothing where it was not checked."""
 
     def ms(value: float) -> str:
         return f"{max(0.0, value):.2f}"
 
+    found, late = run.calibration, ms(run.loop_late_ms or 0.0)
+    if found is None:
+        return [texts.label("bench_limited_late", late=late)] if run.client_limited else []
     line = texts.label(
-        "bench_calibration", streams=found.streams, ttft=ms(found.set_ttft_ms), itl=ms(found.set_itl_ms),
+        "bench_calibration", streams=found.streams, ttft=ms(found.kept_ttft_ms), itl=ms(found.kept_itl_ms),
         seen_ttft=ms(found.seen_ttft_ms), seen_itl=ms(found.seen_itl_ms),
     )  # fmt: skip
     if not run.client_limited:
         return [line, texts.label("bench_not_limited")]
-    limited = texts.label("bench_limited", ttft=ms(found.excess_ttft_ms), itl=ms(found.excess_itl_ms))
+    limited = texts.label("bench_limited", ttft=ms(found.excess_ttft_ms), itl=ms(found.excess_itl_ms), late=late)
     return [limited, line]
 
 

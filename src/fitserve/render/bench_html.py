@@ -88,10 +88,8 @@ def _run(run: LoadResult, texts: Texts) -> Iterator[str]:
         yield _table(time_rows(run, texts))
     for line in error_lines(run, texts):
         yield _paragraph(line, "limited")
-    if run.calibration is not None:
-        kind = "limited" if run.client_limited else "dim"
-        for line in calibration_lines(run, run.calibration, texts):
-            yield _paragraph(line, kind)
+    for line in calibration_lines(run, texts):
+        yield _paragraph(line, "limited" if run.client_limited else "dim")
     for reason in run.notes:
         yield _paragraph(texts.reason(reason))
     if run.records:
