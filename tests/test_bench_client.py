@@ -1,6 +1,7 @@
 """The client of the load test: event streams in any shape, and every way in which a server fails."""
 
 import asyncio
+import itertools
 import json
 import socket
 import threading
@@ -45,7 +46,7 @@ def test_an_event_stream_reads_the_same_in_any_pieces(events: list[list[str]], e
     text = "".join(ending.join(lines) + ending * 2 for lines in events).encode()
     places = sorted({min(cut, len(text)) for cut in cuts} | {0, len(text)})
     parser = EventParser()
-    pieces = (text[a:b] for a, b in zip(places, places[1:], strict=False))
+    pieces = (text[a:b] for a, b in itertools.pairwise(places))
     found = [data for piece in pieces for data in parser.feed(piece)] + parser.end()
     wanted = []
     for lines in events:

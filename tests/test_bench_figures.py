@@ -1,5 +1,6 @@
 """Figures of a load: vLLM's definitions on records made by hand, its field names, arrivals, plots."""
 
+import itertools
 import math
 import statistics
 import xml.etree.ElementTree as ET
@@ -82,7 +83,7 @@ def test_arrivals_keep_their_rate(count: int, rate: float, burstiness: float, se
 def test_burstiness_orders_the_spread_of_gaps() -> None:
     def spread(burstiness: float) -> float:
         times = arrival_times(4000, 10, burstiness, 1)
-        gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+        gaps = [b - a for a, b in itertools.pairwise(times)]
         return statistics.pstdev(gaps) / statistics.fmean(gaps)
 
     # the coefficient of variation of a gamma distribution is 1 / sqrt(shape)
@@ -143,7 +144,7 @@ def calibration(ttft_ms: float, itl_ms: float, streams: int = 64, lost: float = 
 @pytest.mark.parametrize(
     ("found", "limited"),
     [
-        (calibration(1.9, 0.0), False), (calibration(2.1, 0.0), True), (calibration(0.0, 0.21), True),
+        (calibration(1.9, 0.0), False), (calibration(2.1, 0.0), True), (calibration(0.0, 0.25), True),
         (calibration(9.0, 0.9, streams=512), False), (calibration(11.0, 0.0, streams=512), True),
         (calibration(0.0, 0.0, lost=0.2), True), (calibration(math.inf, 0.0), True),
     ],

@@ -106,7 +106,7 @@ def is_limited(found: Calibration | None, measured: Figures, loop_late_ms: float
     It is counted against what was measured of the server, not against the times of the mock, which are cut to a second
     or two. A client whose own timer was late during the load did not see the answers in time either.
     """
-    if measured.ttft_ms is not None and loop_late_ms > tolerance_of(streams) * measured.ttft_ms.mean:
+    if measured.ttft_ms is not None and _is_much(loop_late_ms, measured.ttft_ms.mean, tolerance_of(streams)):
         return True
     if found is None:
         return False
@@ -114,10 +114,13 @@ def is_limited(found: Calibration | None, measured: Figures, loop_late_ms: float
         (found.excess_ttft_ms, measured.ttft_ms),
         (found.excess_itl_ms, measured.itl_ms),
     )
-    added = any(
-        seen is not None and excess > max(_LEAST_MS, found.tolerance * seen.mean) for excess, seen in limits
-    )  # fmt: skip
+    added = any(seen is not None and _is_much(excess, seen.mean, found.tolerance) for excess, seen in limits)
     return added or found.lost_share > _LOST_SHARE
+
+
+def _is_much(excess_ms: float, measured_ms: float, tolerance: float) -> bool:
+    """Whether the client's part is more than the tolerance of what is left without it."""
+    return excess_ms > max(_LEAST_MS, tolerance * max(0.0, measured_ms - excess_ms))
 
 
 def streams_of(run: LoadResult) -> int:

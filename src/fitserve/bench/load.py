@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -64,7 +65,7 @@ async def drive(
         partial = await _watched(task, records, len(prompts), began, watch)
         duration = perf_counter() - began
     ordered = tuple(sorted(records, key=lambda record: record.index))
-    return Loaded(records=ordered, duration_s=duration, loop_late_s=_mean_late(late_s), is_partial=partial)
+    return Loaded(records=ordered, duration_s=duration, loop_late_s=_wait_of(late_s, duration), is_partial=partial)
 
 
 async def _closed(
@@ -157,8 +158,16 @@ def _timer() -> Iterator[list[float]]:
             handle.cancel()
 
 
-def _mean_late(late_s: Sequence[float]) -> float:
-    return max(0.0, sum(late_s) / len(late_s) - _USUAL_LATE_S) if late_s else 0.0
+def _wait_of(late_s: Sequence[float], duration_s: float) -> float:
+    """How long an answer waits to be seen: at any moment of the load, or as the timer did, whichever is more.
+
+    Something that comes at any moment waits half of a time in which the loop was held up, with the share of such times;
+    answers that come together with what holds it up wait as long as the timer.
+    """
+    if not late_s or duration_s <= 0:
+        return 0.0
+    any_moment = math.fsum(late**2 for late in late_s) / (2 * duration_s)
+    return max(0.0, any_moment, math.fsum(late_s) / len(late_s) - _USUAL_LATE_S)
 
 
 @contextlib.contextmanager
