@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-_LAST_LINES: Final = 200
+_LAST_LINES: Final = 500
 _LOOK_S: Final = 0.2
 _GRACE_S: Final = 5.0
 _LINE_BYTES: Final = 1 << 16
