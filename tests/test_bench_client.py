@@ -217,6 +217,18 @@ async def _half(asked: Asked, writer: asyncio.StreamWriter) -> None:
     await (good if asked.number % 2 else _internal)(asked, writer)
 
 
+async def _closes_when_idle(asked: Asked, writer: asyncio.StreamWriter) -> None:
+    """Says nothing of it, as servers do that limit the requests of a connection."""
+    await good(asked, writer)
+    await writer.drain()
+    writer.close()
+
+
+def test_a_kept_connection_that_is_closed_is_no_failure_of_the_server() -> None:
+    run = answered(_closes_when_idle, num_prompts=60, concurrency="6").runs[0]
+    assert run.figures.completed == 60, run.figures.errors
+
+
 def test_in_a_storm_the_good_answers_still_count() -> None:
     run = answered(_half, num_prompts=20, concurrency="4").runs[0]
     assert run.figures.completed + run.figures.failed == 20 and run.figures.completed == 10

@@ -21,7 +21,7 @@ _MOST_LINE_BYTES: Final = 1 << 12
 OnPiece = Callable[[bytes, float], None]
 
 
-class Dropped(OSError):
+class Dropped(ConnectionError):
     """The connection ended before the answer did."""
 
 
@@ -41,6 +41,10 @@ class Exchange:
         self.headers: Mapping[bytes, bytes] = {}
         self.start_s = 0.0
 
+    def begin_again(self) -> None:
+        """Makes it ready for another connection."""
+        self.done = asyncio.get_running_loop().create_future()
+
     def fail(self, error: Exception) -> None:
         """Ends the exchange with an error."""
         if not self.done.done():
@@ -57,6 +61,8 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.idle_since_s = 0.0
+        self.has_answered = False
+        """Whether a byte of the answer to the last request has come."""
         self._loop = loop
         self._transport: asyncio.Transport | None = None
         self._exchange: Exchange | None = None
@@ -79,7 +85,7 @@ class _Connection(asyncio.Protocol):
     def send(self, data: bytes, exchange: Exchange) -> None:
         """Writes a request; the time starts here."""
         assert self._transport is not None
-        self._exchange, self._body, self._rest = exchange, None, b""
+        self._exchange, self._body, self._rest, self.has_answered = exchange, None, b"", False
         exchange.start_s = perf_counter()
         self._transport.write(data)
 
@@ -91,6 +97,7 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Only the time is taken here; see the head of the file."""
         self._arrived.append((data, perf_counter()))
+        self.has_answered = True
         if len(self._arrived) == 1:
             self._loop.call_soon(self._work)
 
@@ -250,13 +257,28 @@ class Wire:
     async def request(
         self, method: str, path: str, body: bytes, on_piece: OnPiece, timeout_s: float, exchange: Exchange | None = None
     ) -> Exchange:
-        """Sends a request; returns when the answer is complete. Raises TimeoutError, OSError, NotHttp."""
+        """Sends a request; returns when the answer is complete. Raises TimeoutError, OSError, NotHttp.
+
+        A kept connection that turns out to be closed before any byte of an answer is replaced by a new one: servers
+        close idle connections, and those that have carried many requests, when they like.
+        """
         head = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._headers}Content-Length: {len(body)}\r\n\r\n"
         exchange = exchange or Exchange(on_piece)
-        connection = await self._connection(min(CONNECT_S, timeout_s))
+        while True:
+            connection, is_kept = await self._connection(min(CONNECT_S, timeout_s))
+            try:
+                await self._exchange(connection, head.encode() + body, exchange, timeout_s)
+            except ConnectionError:
+                if not is_kept or connection.has_answered:
+                    raise
+                exchange.begin_again()
+            else:
+                return exchange
+
+    async def _exchange(self, connection: _Connection, data: bytes, exchange: Exchange, timeout_s: float) -> None:
         timer = asyncio.get_running_loop().call_later(timeout_s, exchange.fail, TimeoutError())
         try:
-            connection.send(head.encode() + body, exchange)
+            connection.send(data, exchange)
             await exchange.done
         except BaseException:
             connection.close()
@@ -269,13 +291,13 @@ class Wire:
             else:  # closed by the server, or given up in the middle of an answer
                 connection.close()
                 self._all.discard(connection)
-        return exchange
 
-    async def _connection(self, timeout_s: float) -> _Connection:
+    async def _connection(self, timeout_s: float) -> tuple[_Connection, bool]:
+        """A connection, and whether it has served before."""
         while self._idle:
             found = self._idle.pop()
             if found.is_open and perf_counter() - found.idle_since_s < _KEPT_OPEN_S:
-                return found
+                return found, True
             found.close()
             self._all.discard(found)
         loop = asyncio.get_running_loop()
@@ -284,4 +306,4 @@ class Wire:
                 lambda: _Connection(loop), self._host, self._port, ssl=self._tls,
             )  # fmt: skip
         self._all.add(made)
-        return made
+        return made, False
