@@ -101,6 +101,8 @@ FACT_TABLES = [
     ("fitserve.predict.data", "purposes.toml"),
     ("fitserve.predict", "streams.toml"),
     ("fitserve.hardware.catalog", "cpus.toml"),
+    ("fitserve.bench", "conversations.toml"),
+    ("fitserve.bench", "eval_tasks.toml"),
 ]
 
 
