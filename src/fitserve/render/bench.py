@@ -250,7 +250,7 @@ def sweep_rows(result: BenchResult, texts: Texts) -> Rows:
     for run in result.runs:
         seen = run.figures
         cells = [
-            level_text(run.level, texts) + (" *" if run.client_limited else ""),
+            _short(run) + (" *" if run.client_limited else ""),
             str(seen.completed),
             str(seen.failed),
         ]
