@@ -63,9 +63,7 @@ def vllm_argv(request: BenchRequest, level: Level, index: int, model: str, folde
     ]
     argv += ["--endpoint", PATHS[endpoint], "--model", tokenizer]
     argv += [] if tokenizer == model else ["--served-model-name", model]
-    argv += ["--dataset-name", "random", "--random-input-len", str(request.prompt_tokens or PROMPT_TOKENS)]
-    argv += ["--random-output-len", str(request.output_tokens or OUTPUT_TOKENS)]
-    argv += ["--random-range-ratio", str(request.length_spread)] if request.length_spread else []
+    argv += _dataset(request)
     argv += ["--ignore-eos"] if ignores_eos(request) else []
     argv += [] if level.concurrency is None else ["--max-concurrency", str(level.concurrency)]
     if level.rate_per_s is not None:
@@ -76,6 +74,16 @@ def vllm_argv(request: BenchRequest, level: Level, index: int, model: str, folde
     if folder is not None:
         argv += ["--save-result", "--save-detailed", "--result-dir", folder, "--result-filename", _RESULT["vllm"]]
     return tuple(argv)
+
+
+def _dataset(request: BenchRequest) -> list[str]:
+    if request.data is not None:
+        # -1: the lengths that stand in the lines
+        length = -1 if request.output_tokens is None else request.output_tokens
+        return ["--dataset-name", "custom", "--dataset-path", request.data, "--custom-output-len", str(length)]
+    lengths = str(request.prompt_tokens or PROMPT_TOKENS), str(request.output_tokens or OUTPUT_TOKENS)
+    words = ["--dataset-name", "random", "--random-input-len", lengths[0], "--random-output-len", lengths[1]]
+    return words + (["--random-range-ratio", str(request.length_spread)] if request.length_spread else [])
 
 
 def _warmups(request: BenchRequest, level: Level) -> int:

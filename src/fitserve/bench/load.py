@@ -18,6 +18,7 @@ from fitserve.bench.wire import Wire
 _TICK_S = 0.5
 _LOOK_S = 0.1
 _BEAT_S = 0.01
+_HOPELESS = 10
 _USUAL_LATE_S = 0.001  # epoll waits in whole milliseconds
 
 
@@ -68,6 +69,11 @@ async def drive(
     return Loaded(records=ordered, duration_s=duration, loop_late_s=_wait_of(late_s, duration), is_partial=partial)
 
 
+def is_hopeless(records: Sequence[RequestRecord], streams: int) -> bool:
+    """Whether every stream has waited to its limit and nothing was ever answered: more would only wait as long."""
+    return len(records) >= streams and all(r.failure is not None and r.failure.kind == "timeout" for r in records)
+
+
 async def _closed(
     wire: Wire, target: Target, prompts: Sequence[Prompt], streams: int, began: float,
     records: list[RequestRecord],
@@ -78,6 +84,8 @@ async def _closed(
     async def stream() -> None:
         for index, prompt in waiting:
             records.append(await send(wire, target, prompt, index, began))
+            if is_hopeless(records, streams):
+                return
 
     async with asyncio.TaskGroup() as group:
         for _ in range(min(streams, len(prompts))):
@@ -101,6 +109,8 @@ async def _open(
 
     async with asyncio.TaskGroup() as group:
         for index, (prompt, time) in enumerate(zip(prompts, times, strict=True)):
+            if is_hopeless(records, most_at_once or _HOPELESS):
+                return
             wait = began + time - perf_counter()
             if wait > 0:
                 await asyncio.sleep(wait)

@@ -36,6 +36,7 @@ _FATAL: Final = frozenset({"http_400", "http_401", "http_403", "http_404", "http
 _ELSEWHERE: Final = frozenset({"http_404", "http_405", "http_501"})
 _EARLY_SHARE: Final = 0.05
 _ASK_S: Final = 30.0
+_FIRST_S: Final = 120.0
 
 
 def run_bench(
@@ -152,7 +153,10 @@ class _Bench:
                 extra=self.extra,
             )  # fmt: skip
             words = " ".join(f"word {index}" for index in range(_PROBE_WORDS // 2))
-            tried = await send(self.wire, target, Prompt(text=words, tokens=_PROBE_WORDS, output_tokens=2), 0, 0.0)
+            patient = replace(target, timeout_s=min(target.timeout_s, _FIRST_S))
+            tried = await send(self.wire, patient, Prompt(text=words, tokens=_PROBE_WORDS, output_tokens=2), 0, 0.0)
+            if tried.failure is not None and tried.failure.kind == "timeout":
+                raise BenchFailed.of("bench_no_answer", url=self.request.url, seconds=patient.timeout_s)
             if tried.failure is None or tried.failure.kind not in _FATAL:
                 self._learn(tried)
                 return target
@@ -241,7 +245,7 @@ class _Bench:
             loop_late_ms=loaded.loop_late_s * 1000,
             prompt_tokens_mean=statistics.fmean(record.prompt_tokens for record in done) if done else None,
             output_tokens_mean=statistics.fmean(record.output_tokens for record in done) if done else None,
-            notes=tuple(_notes(done, prompts)),
+            notes=(*_unsent(loaded, prompts), *_notes(done, prompts)),
             is_partial=loaded.is_partial,
         )
 
@@ -260,6 +264,11 @@ def _reworded(prompt: Prompt) -> Prompt:
         return prompt
     first, _, rest = prompt.text.partition(" ")
     return replace(prompt, text=f"{rest} {first}" if rest else prompt.text)
+
+
+def _unsent(loaded: Loaded, prompts: Sequence[Prompt]) -> list[Reason]:
+    missing = len(prompts) - len(loaded.records)
+    return [warning("bench_gave_up", count=missing)] if missing and not loaded.is_partial else []
 
 
 def _notes(done: Sequence[RequestRecord], prompts: Sequence[Prompt]) -> list[Reason]:

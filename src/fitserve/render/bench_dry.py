@@ -33,14 +33,16 @@ def _dry(request: BenchRequest) -> list[dict[str, Any]]:
                 "output_tokens": request.output_tokens or OUTPUT_TOKENS,
                 "path": PATHS[endpoint],
                 "warmup": (level.concurrency or 1) if request.warmup is None else request.warmup,
-                "argv": list(_argv(request, level, index, model)),
+                "argv": _argv(request, level, index, model),
             }
         )
     return found
 
 
-def _argv(request: BenchRequest, level: Level, index: int, model: str) -> tuple[str, ...]:
-    """The command of the client that was chosen; of the builtin one, that of vLLM with the same load."""
+def _argv(request: BenchRequest, level: Level, index: int, model: str) -> tuple[str, ...] | None:
+    """The command of the client that was chosen; of the builtin one, that of vLLM with the same load, if it has it."""
+    if request.client == "builtin" and request.dataset != "random":
+        return None  # it takes lengths of conversations from a file of them only
     if request.client == "aiperf":
         return client_argv(request, level, index, model, "aiperf-result")
     return vllm_argv(request, level, index, model, None)
@@ -77,6 +79,8 @@ def dry_view(request: BenchRequest, texts: Texts) -> RenderableType:
         parts.append(indented(line))
     parts += [Text(texts.label("bench_first_request"), style="bold")]
     parts.append(Text("  " + json.dumps(_first_body(request), ensure_ascii=False), overflow="ignore", no_wrap=True))
-    parts.append(Text(texts.label("bench_vllm_command"), style="bold"))
-    parts += [Text("  " + shlex.join(row["argv"]), overflow="ignore", no_wrap=True) for row in rows]
+    commands = [row["argv"] for row in rows if row["argv"] is not None]
+    if commands:
+        parts.append(Text(texts.label("bench_vllm_command"), style="bold"))
+        parts += [Text("  " + shlex.join(argv), overflow="ignore", no_wrap=True) for argv in commands]
     return Group(*parts)
