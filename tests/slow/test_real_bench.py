@@ -128,7 +128,7 @@ def test_vllms_own_client_sees_the_same(vllm_server: tuple[str, Path], vllm_fold
         try:
             while not began and not ours.done():
                 time.sleep(0.1)
-            request = BenchRequest.read(**usual, num_prompts=24, seed=2)
+            request = BenchRequest.read(**usual, num_prompts=64, seed=2)
             argv = vllm_argv(request, Level(concurrency=2), 0, "tiny", str(tmp_path))
             ran = subprocess.run(argv, capture_output=True, text=True, timeout=400)
         finally:
@@ -143,7 +143,11 @@ def test_vllms_own_client_sees_the_same(vllm_server: tuple[str, Path], vllm_fold
     beside = [r for r in result.runs[0].records if r.start_s >= first and r.start_s + r.latency_s <= last]
     one, other = _key_figures(beside), _key_figures(theirs.records)
     apart = {name: round(one[name] / other[name] - 1, 3) for name in one}
-    assert max(map(abs, apart.values())) <= _SAME, (apart, one, other, len(beside))
+    # how prefills fall between the tokens of others is chance, and scatters TTFT more than the clients differ
+    means = (figures(tuple(part), 1.0, Targets()).ttft_ms for part in (beside, theirs.records))
+    chance = 2 * sum(found.std**2 / found.count for found in means if found is not None) ** 0.5 / other["ttft"]
+    allowed = dict.fromkeys(apart, _SAME) | {"ttft": max(_SAME, chance)}
+    assert all(abs(apart[name]) <= allowed[name] for name in apart), (apart, allowed, one, other, len(beside))
 
 
 def test_bench_of_a_real_vllm_by_chat_and_by_rate(vllm_server: tuple[str, Path], cli: Callable[..., Ran]) -> None:
