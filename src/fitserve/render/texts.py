@@ -31,6 +31,7 @@ class Texts:
             "fitserve.guides",
             "fitserve.launch.oracle",
             "fitserve.diagnose",
+            "fitserve.bench",
             "fitserve.predict.data",
             *(entry.package for entry in ENTRIES),
         ]
@@ -95,6 +96,8 @@ class Texts:
 
     def world_error(self, error: WorldError) -> str:
         """What was tried and what came back."""
+        if error.problem is not None:
+            return self.text("world", error.problem.code, dict(error.problem.parameters))
         return self.text("world", "failed", {"action": error.action, "detail": error.detail})
 
 
