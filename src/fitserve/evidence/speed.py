@@ -14,6 +14,8 @@ from fitserve.predict.types import Load, Speed
 
 # TensorRT-LLM loads ModelOpt checkpoints, whose hf_quant_config.json names an FP8 cache.
 _FP8_CACHE = {"fp8", "nvfp4"}
+_CONVERSATIONS = ("sharegpt", "ShareGPT", "summarize", "MLPerf")
+"""Data sets of real requests, whose lengths differ; the stated ones are means."""
 _OPTIONS = {"gpu_memory_utilization": "gpu-memory-utilization", "max_num_batched_tokens": "max-num-batched-tokens"}
 
 
@@ -42,7 +44,7 @@ def serving_case(given: Mapping[str, Any]) -> ServingCase:
         machine = Machine(devices=machine.devices[:1] * (tp * pp * dp), host=machine.host)
     ep = min(int(given.get("ep") or 1), tp * dp)
     ep = tp if 1 < ep < tp else ep
-    length = load.prompt_tokens + load.output_tokens
+    length = round(given["prompt_tokens"]) + round(given["output_tokens"])
     options = dict(deployment.options) | {option: str(given[key]) for key, option in _OPTIONS.items() if given.get(key)}
     context = int(given.get("context_tokens") or usual_context(deployment.model.max_context_tokens, length))
     if given.get("enforce_eager"):
@@ -83,11 +85,14 @@ def load_of(given: Mapping[str, Any]) -> Load:
         if count is None:
             raise unanswered("load_not_given")
         concurrency = count
+    ratio = float(given.get("length_ratio") or 1)
+    prompt, output = prompt * (1 + ratio) / 2, output * (1 + ratio) / 2
     return Load(
         prompt_tokens=round(prompt), output_tokens=max(1, round(output)),
         concurrent_requests=int(concurrency) if concurrency else None,
         rate_per_s=float(rate) if rate not in (None, "inf") else None,
         request_count=int(count) if count else None,
+        has_equal_lengths=ratio == 1 and not str(given.get("dataset")).startswith(_CONVERSATIONS),
     )  # fmt: skip
 
 

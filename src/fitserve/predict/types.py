@@ -16,6 +16,8 @@ class Load:
     rate_per_s: float | None = None
     request_count: int | None = None
     """Length of the run; None: long enough that its start does not count."""
+    has_equal_lengths: bool = False
+    """Every request has just these lengths, as load tests make them: users who began together end together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
