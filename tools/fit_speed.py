@@ -35,6 +35,7 @@ from fitserve.predict.batched import (
     chunks_of,
     figures_of,
     is_cache_full,
+    prompts_met,
     room_of,
     steps_a_prompt,
 )
@@ -62,6 +63,8 @@ PRIOR_BY_KIND = {
     "decode.layers.eager": 1.0,
     "decode.requests.vllm.synchronous": 1.0,
     "preemption": 0.4,
+    "wave": 0.1,  # half of a wave's prompts come before a request's own, half after it
+    "first.wave": 0.1,
     "first.burst": 0.6,
     "first.base": 0.6,
     "first": 0.3,
@@ -166,8 +169,9 @@ def gap_terms(item: Item) -> list[Term]:
     """The mean gap as a sum of positive terms."""
     share = added_share(item.room, item.batch)
     found = list(zip(item.decode, item.terms.decode, strict=True))
+    scale = item.terms.wave if item.room.runs_in_waves else item.terms.interference
     for value, names in zip(item.added, item.terms.prefill, strict=True):
-        found.append((value * share, names + item.terms.interference))
+        found.append((value * share, names + scale))
     if is_cache_full(item.room, item.batch):
         found = [(value, names + item.terms.preemption) for value, names in found]
     return [(value, names) for value, names in found if value > 0]
@@ -175,16 +179,17 @@ def gap_terms(item: Item) -> list[Term]:
 
 def first_terms(item: Item) -> list[Term]:
     """The time to first token as a sum of positive terms."""
-    base, step, own, burst, queue, layer = item.terms.first_token
+    base, step, own, burst, queue, layer, bunch, wave = item.terms.first_token
     found: list[Term] = [(0.02, base), (item.parts.layers * 2e-4, layer)]
     found += [(value, names + step) for value, names in zip(item.decode, item.terms.decode, strict=True)]
     found += [(value, names + own) for value, names in zip(item.prefill, item.terms.prefill, strict=True)]
-    met = item.busy / (2 * (1 - item.busy))
-    wave = (item.batch + 1) / 2 * min(1.0, item.batch / item.room.count)
+    met = prompts_met(item.room, item.batch, item.busy)
     for value, names in zip(item.added, item.terms.prefill, strict=True):
-        found.append((value * wave, names + burst))
-        found.append((value * met, names + queue))
-    steps = wave * steps_a_prompt(item.room, item.batch)
+        found.append((value * met.first_wave, names + burst))
+        found.append((value * met.queue, names + queue))
+        found.append((value * met.bunch, names + bunch))
+        found.append((value * met.wave, names + wave))
+    steps = met.first_wave * steps_a_prompt(item.room, item.batch)
     found += [(value * steps, names + burst) for value, names in zip(item.decode, item.terms.decode, strict=True)]
     return [(value, names) for value, names in found if value > 0]
 

@@ -22,6 +22,7 @@ from fitserve.predict.types import Load, Speed
 
 _LAUNCH_S = 2e-4  # of a layer outside CUDA graphs, the unit of the fitted scale
 _FRONT_S = 0.02  # tokenizer, HTTP and scheduler of one request, the unit of the fitted scale
+_BUNCH = 2.0  # prompts of a bunch that a request meets, where requests of equal length end together; the unit of the scale
 _WAVES = 10  # requests a user sends in a run whose length is not stated
 _FIXED_POINT_STEPS = 40
 CROWDED = ("queue", "burst")
@@ -57,6 +58,13 @@ class Room:
     prompt: int
     output: int
     chunk: int
+    has_equal_lengths: bool
+    is_prefill_first: bool
+
+    @property
+    def runs_in_waves(self) -> bool:
+        """All users' prompts are computed, then all answers are made, and all end with the same step."""
+        return self.has_equal_lengths and self.is_prefill_first
 
     @property
     def context(self) -> float:
@@ -81,6 +89,7 @@ def room_of(deployment: Deployment, budget: MemoryBudget, load: Load) -> Room:
         asked=asked, batch=max(1.0, min(asked, slots, count)), slots=max(1.0, slots), count=count,
         is_cache_bound=slots < budget.max_num_seqs,
         prompt=load.prompt_tokens, output=load.output_tokens, chunk=prefill_budget(deployment),
+        has_equal_lengths=load.has_equal_lengths, is_prefill_first=policy_of(deployment.engine).get("prefill_first", False),
     )  # fmt: skip
 
 
@@ -145,6 +154,8 @@ def added_share(room: Room, batch: float) -> float:
     first wave, and only what did not fit into it comes later.
     """
     others = max(0.0, batch - 1)
+    if room.runs_in_waves:  # those of its own wave that come after it, one half on average
+        return others / 2 / max(1, room.output - 1)
     if room.count > room.asked * 1.01:
         return others / room.output
     later = max(0.0, 1 - batch / room.count)
@@ -153,18 +164,40 @@ def added_share(room: Room, batch: float) -> float:
 
 def gap_s(now: Steady, room: Room, scales: Scales) -> float:
     """Mean gap between a user's tokens: the decode step, and the prefills of others that fall into it."""
-    gap = now.decode_s + scales.interference * added_share(room, now.batch) * now.added_s
+    scale = scales.wave if room.runs_in_waves else scales.interference
+    gap = now.decode_s + scale * added_share(room, now.batch) * now.added_s
     return gap * (scales.preemption if is_cache_full(room, now.batch) else 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """Prompts that are computed before a request's own ends, on average: of a run's start, of others that come at any
+    time, of others that ended with its user's last request, of its wave."""
+
+    first_wave: float
+    queue: float
+    bunch: float
+    wave: float
+
+
+def prompts_met(room: Room, batch: float, busy: float) -> Met:
+    """What a request of a closed loop waits for; `busy`: share of the time in which prompts are computed."""
+    if room.runs_in_waves:
+        return Met(0.0, 0.0, 0.0, (batch + 1) / 2)
+    first_wave = (batch + 1) / 2 * min(1.0, batch / room.count)
+    bunch = _BUNCH * (1 - 1 / batch) if room.has_equal_lengths else 0.0
+    return Met(first_wave, busy / (2 * (1 - busy)), bunch, 0.0)
 
 
 def first_token_s(now: Steady, room: Room, layers: int, scales: Scales) -> float:
     """TTFT of a request that finds room: front end, running step, its prefill, and the prefills that it meets."""
     total = now.batch * now.added_s
     busy = min(0.8, total / (total + room.output * now.decode_s))
-    first_wave = (now.batch + 1) / 2 * min(1.0, now.batch / room.count)
+    met = prompts_met(room, now.batch, busy)
     units = (
-        _FRONT_S, now.decode_s, now.prefill_s, first_wave * (now.added_s + steps_a_prompt(room, now.batch) * now.decode_s),
-        now.added_s * busy / (2 * (1 - busy)), layers * _LAUNCH_S,
+        _FRONT_S, now.decode_s, now.prefill_s,
+        met.first_wave * (now.added_s + steps_a_prompt(room, now.batch) * now.decode_s),
+        met.queue * now.added_s, layers * _LAUNCH_S, met.bunch * now.added_s, met.wave * now.added_s,
     )  # fmt: skip
     return sum(unit * scale for unit, scale in zip(units, scales.first_token, strict=True))
 

@@ -23,9 +23,9 @@ _BY_ENGINE = {"layers", "step", "dense_excess", "experts_excess", "collectives"}
 _BY_FORMAT = {"dense_excess", "experts_excess"}
 _MEASURED = {"hopper", "blackwell"}
 """Generations whose cases and tables are many: the scales are theirs, others have a factor of their own."""
-FIRST_TOKEN = ("base", "step", "own", "burst", "queue", "layer")
+FIRST_TOKEN = ("base", "step", "own", "burst", "queue", "layer", "bunch", "wave")
 """Terms of the time to first token: front end, the running step, one's own prefill, prefills of a burst, prefills that
-arrive at the same time, launches of a layer that no graph covers."""
+arrive at the same time, launches of a layer that no graph covers, prefills of users who ended together, of a wave."""
 
 Names = tuple[str, ...]
 
@@ -33,11 +33,12 @@ Names = tuple[str, ...]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """Names of the coefficients of every scale: of PARTS while decoding and while prefilling, of what a prefill adds to
-    the steps of others, of gaps while the cache is full (sequences are stopped and computed again), of FIRST_TOKEN."""
+    the steps of others, in waves and else, of gaps while the cache is full (sequences are stopped and computed again), of FIRST_TOKEN."""
 
     decode: tuple[Names, ...]
     prefill: tuple[Names, ...]
     interference: Names
+    wave: Names
     preemption: Names
     first_token: tuple[Names, ...]
 
@@ -101,8 +102,11 @@ def terms_of(deployment: Deployment, gpu: GpuRates) -> Terms:
         decode=tuple(decode),
         prefill=tuple((f"prefill.{part}", *prefill_family) for part in PARTS),
         interference=("interference", f"interference.{engine}"),
+        wave=("wave",),
         preemption=("preemption", f"preemption.{engine}"),
-        first_token=tuple((f"first.{term}", f"first.{term}.{engine}") for term in FIRST_TOKEN),
+        first_token=tuple(
+            (f"first.{term}",) if term == "wave" else (f"first.{term}", f"first.{term}.{engine}") for term in FIRST_TOKEN
+        ),
     )
 
 
@@ -113,6 +117,7 @@ class Scales:
     decode: Parts
     prefill: Parts
     interference: float
+    wave: float
     preemption: float
     first_token: tuple[float, ...]
 
@@ -129,6 +134,7 @@ def scales_of(terms: Terms, coefficients: Mapping[str, float]) -> Scales:
         decode=tuple(decode),
         prefill=tuple(factor(names) for names in terms.prefill),
         interference=factor(terms.interference),
+        wave=factor(terms.wave),
         preemption=factor(terms.preemption),
         first_token=tuple(factor(names) for names in terms.first_token),
     )
