@@ -35,6 +35,7 @@ from fitserve.predict.batched import (
     chunks_of,
     figures_of,
     is_cache_full,
+    packed,
     prompts_met,
     room_of,
     steps_a_prompt,
@@ -55,7 +56,7 @@ CROWDED_WEIGHT = 0.4  # their batch rests on the memory model
 PRIOR = {
     "decode.dense": 0.06, "decode.experts": 0.06, "decode.attention": 0.06, "decode.dense_excess": 0.5,
     "decode.experts_excess": 0.4, "decode.attention_excess": 0.4, "decode.collectives": 0.3, "decode.layers": 0.4,
-    "decode.step": 0.5, "decode.requests": 0.4, "prefill.dense": 0.15, "prefill.attention": 0.2, "interference": 0.3,
+    "decode.step": 0.5, "decode.requests": 0.4, "prefill.dense": 0.15, "prefill.attention": 0.2, "interference": 0.15,
 }  # fmt: skip
 PRIOR_BY_KIND = {
     "decode.family": 0.4,
@@ -63,13 +64,16 @@ PRIOR_BY_KIND = {
     "decode.layers.eager": 1.0,
     "decode.requests.vllm.synchronous": 1.0,
     "preemption": 0.4,
+    "prefill.launch.": 0.3,
+    "prefill.launch": 0.5,
     "wave": 0.1,  # half of a wave's prompts come before a request's own, half after it
     "first.wave": 0.1,
-    "first.burst": 0.6,
+    "first.burst": 0.3,
     "first.base": 0.6,
-    "first": 0.3,
+    "first.step": 1.0,  # servers hand out tokens in groups
+    "first": 0.2,
 }
-ENGINE_INTERFERENCE = 0.6
+ENGINE_INTERFERENCE = 0.1
 PRIOR_SHARED, PRIOR_DEVIATION = 0.35, 0.2
 FEW = 25
 INHERITED = 1.15  # wider by this, where tables or scales are those of another card (a choice)
@@ -97,6 +101,7 @@ class Item:
     decode: tuple[float, ...] = ()
     added: tuple[float, ...] = ()
     prefill: tuple[float, ...] = ()
+    packed: tuple[float, ...] = ()
     busy: float = 0.0
     tags: Mapping[str, str] = field(default_factory=dict)
 
@@ -162,15 +167,18 @@ def work(item: Item, batch: float) -> None:
         alone = parts.prefill(tokens, index * tokens)
         added = [total + max(0.0, new - old) for total, new, old in zip(added, mixed, item.decode, strict=True)]
         prefill = [total + new for total, new in zip(prefill, alone, strict=True)]
-    item.added, item.prefill = tuple(added), tuple(prefill)
+    prompts, past = packed(room, batch)
+    full = [value / prompts for value in parts.prefill(prompts * room.prompt, past)] if prompts > 1 else prefill
+    item.added, item.prefill, item.packed = tuple(prefill if room.is_prefill_first else added), tuple(prefill), tuple(full)
 
 
 def gap_terms(item: Item) -> list[Term]:
     """The mean gap as a sum of positive terms."""
     share = added_share(item.room, item.batch)
     found = list(zip(item.decode, item.terms.decode, strict=True))
-    scale = item.terms.wave if item.room.runs_in_waves else item.terms.interference
-    for value, names in zip(item.added, item.terms.prefill, strict=True):
+    in_waves = item.room.runs_in_waves
+    scale = item.terms.wave if in_waves else item.terms.interference
+    for value, names in zip(item.packed if in_waves else item.added, item.terms.prefill, strict=True):
         found.append((value * share, names + scale))
     if is_cache_full(item.room, item.batch):
         found = [(value, names + item.terms.preemption) for value, names in found]
@@ -188,6 +196,7 @@ def first_terms(item: Item) -> list[Term]:
         found.append((value * met.first_wave, names + burst))
         found.append((value * met.queue, names + queue))
         found.append((value * met.bunch, names + bunch))
+    for value, names in zip(item.packed, item.terms.prefill, strict=True):
         found.append((value * met.wave, names + wave))
     steps = met.first_wave * steps_a_prompt(item.room, item.batch)
     found += [(value * steps, names + burst) for value, names in zip(item.decode, item.terms.decode, strict=True)]

@@ -100,6 +100,12 @@ def chunks_of(room: Room, batch: float) -> tuple[float, int]:
     return room.prompt / count, count
 
 
+def packed(room: Room, batch: float) -> tuple[float, float]:
+    """(prompts, past tokens of the same work) of a step that is full of prompts while many wait; 1 where none shares."""
+    prompts = max(1, min(int(room.chunk // room.prompt), round(batch)))
+    return prompts, room.prompt * (1 - prompts) / 2
+
+
 def steps_a_prompt(room: Room, batch: float) -> float:
     """Decode steps that run while the first wave waits for one prompt: several prompts share a step, half the wave decodes."""
     return room.prompt / max(64.0, room.chunk - batch) / 2
@@ -107,13 +113,14 @@ def steps_a_prompt(room: Room, batch: float) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Steady:
-    """Times at a batch size: of a decode step, what one prompt adds to steps of others, one prompt alone. Seconds."""
+    """Times at a batch size: of a decode step, what one prompt adds to steps of others, one prompt alone, one among as
+    many as fill a step. Seconds."""
 
     batch: float
     decode_s: float
     added_s: float
     prefill_s: float
-    chunks: int
+    packed_s: float
 
 
 def steady(steps: StepTimes, room: Room, batch: float) -> Steady:
@@ -126,7 +133,10 @@ def steady(steps: StepTimes, room: Room, batch: float) -> Steady:
         past = index * tokens
         added += max(0.0, steps.mixed_s(batch, context, tokens, past) - decode)
         prefill += steps.prefill_s(tokens, past)
-    return Steady(batch=batch, decode_s=decode, added_s=added, prefill_s=prefill, chunks=count)
+    prompts, past = packed(room, batch)
+    full = prefill if prompts == 1 else steps.prefill_s(prompts * room.prompt, past) / prompts
+    added = prefill if room.is_prefill_first else added
+    return Steady(batch=batch, decode_s=decode, added_s=added, prefill_s=prefill, packed_s=full)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,8 +174,8 @@ def added_share(room: Room, batch: float) -> float:
 
 def gap_s(now: Steady, room: Room, scales: Scales) -> float:
     """Mean gap between a user's tokens: the decode step, and the prefills of others that fall into it."""
-    scale = scales.wave if room.runs_in_waves else scales.interference
-    gap = now.decode_s + scale * added_share(room, now.batch) * now.added_s
+    scale, each = (scales.wave, now.packed_s) if room.runs_in_waves else (scales.interference, now.added_s)
+    gap = now.decode_s + scale * added_share(room, now.batch) * each
     return gap * (scales.preemption if is_cache_full(room, now.batch) else 1.0)
 
 
@@ -197,7 +207,7 @@ def first_token_s(now: Steady, room: Room, layers: int, scales: Scales) -> float
     units = (
         _FRONT_S, now.decode_s, now.prefill_s,
         met.first_wave * (now.added_s + steps_a_prompt(room, now.batch) * now.decode_s),
-        met.queue * now.added_s, layers * _LAUNCH_S, met.bunch * now.added_s, met.wave * now.added_s,
+        met.queue * now.added_s, layers * _LAUNCH_S, met.bunch * now.added_s, met.wave * now.packed_s,
     )  # fmt: skip
     return sum(unit * scale for unit, scale in zip(units, scales.first_token, strict=True))
 
@@ -217,7 +227,7 @@ def _closed(now: Steady, scales: Scales, deployment: Deployment, room: Room) -> 
     is_burst = room.count <= room.asked * 1.01
     if is_burst:  # all prompts at once: the first wave is computed in a row, and delays nobody later
         first = _FRONT_S * scales.first_token[0] + now.prefill_s
-        first += (now.batch - 1) / 2 * (now.added_s + steps_a_prompt(room, now.batch) * now.decode_s)
+        first += (now.batch - 1) / 2 * (now.packed_s + steps_a_prompt(room, now.batch) * now.decode_s)
     served = first + gap * max(0, room.output - 1)
     each_s = served / now.batch
     waiting = max(0.0, room.asked - now.batch)

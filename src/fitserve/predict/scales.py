@@ -79,6 +79,10 @@ def runs_eager(deployment: Deployment) -> bool:
     )
 
 
+def _prefill_names(part: str, engine: str, body: str) -> Names:
+    return (f"prefill.{part}", f"prefill.{part}.{engine}", f"prefill.{part}.{body}") if part == "launch" else (f"prefill.{part}",)
+
+
 def terms_of(deployment: Deployment, gpu: GpuRates) -> Terms:
     """The coefficients that apply to a deployment."""
     engine, name = deployment.engine, deployment.weight_format.name
@@ -100,7 +104,7 @@ def terms_of(deployment: Deployment, gpu: GpuRates) -> Terms:
         decode.append((*names, *family))
     return Terms(
         decode=tuple(decode),
-        prefill=tuple((f"prefill.{part}", *prefill_family) for part in PARTS),
+        prefill=tuple((*_prefill_names(part, engine, body), *prefill_family) for part in PARTS),
         interference=("interference", f"interference.{engine}"),
         wave=("wave",),
         preemption=("preemption", f"preemption.{engine}"),

@@ -36,14 +36,16 @@ from fitserve.predict.work import (
 
 PARTS = (
     "dense", "dense_excess", "experts", "experts_excess", "attention", "attention_excess", "collectives", "layers",
-    "step", "requests",
+    "step", "requests", "launch",
 )  # fmt: skip
 """Parts of a step, in the order of every tuple of parts and of scales. `excess`: what the kernel tables say beyond the
-time at peak rates; fused and overlapped kernels of a running engine spare some of it."""
+time at peak rates; fused and overlapped kernels of a running engine spare some of it. `launch`: kernels that the
+processor starts one by one, as it does in steps with a prompt, which no CUDA graph covers."""
 Parts = tuple[float, ...]
 _LAYER_S = 5e-6  # small kernels of a layer in a CUDA graph: 4 to 8 us (norms, rotation, activation)
 _STEP_S = 1e-3
 _REQUEST_S = 1e-5
+_LAUNCH_S = 5e-5  # of a layer's kernels
 _PASSES = 8.0  # times that the small kernels of a layer read or write the hidden state
 _STREAM_SHARE = 0.7  # of the bandwidth that they reach
 _ACTIVATION_BYTES = 2
@@ -98,12 +100,12 @@ class StepParts:
             read = item.bytes(context) * size
             attention += self.read(read) * item.count
             ideal += read * item.count / self.gpu.bandwidth_bytes_per_s
-        return self._tokens(size, size, ideal, attention, batch)
+        return self._tokens(size, size, ideal, attention, batch, 0.0)
 
     def prefill(self, chunk_tokens: float, past_tokens: float) -> Parts:
         """Parts of a step that computes a chunk of a prompt."""
         ideal, attention = self._prefill_attention(chunk_tokens, past_tokens)
-        return self._tokens(chunk_tokens, 1.0, ideal, attention, 1.0)
+        return self._tokens(chunk_tokens, 1.0, ideal, attention, 1.0, _LAUNCH_S)
 
     def mixed(self, batch: float, context_tokens_sum: float, chunk_tokens: float, past_tokens: float) -> Parts:
         """Parts of a step with decodes and a chunk: matrices see all tokens at once, attention twice."""
@@ -111,9 +113,11 @@ class StepParts:
         decode = self.decode(batch, context_tokens_sum)
         ideal, attention = self._prefill_attention(chunk_tokens, past_tokens)
         ideal, attention = ideal + decode[4], attention + decode[4] + decode[5]
-        return self._tokens(size + chunk_tokens, size + 1.0, ideal, attention, batch)
+        return self._tokens(size + chunk_tokens, size + 1.0, ideal, attention, batch, _LAUNCH_S)
 
-    def _tokens(self, tokens: float, sampled: float, least: float, attention: float, batch: float) -> Parts:
+    def _tokens(
+        self, tokens: float, sampled: float, least: float, attention: float, batch: float, launch: float
+    ) -> Parts:
         """All parts of a step over `tokens`; its attention takes `least` at peak rates and `attention` by the tables."""
         bandwidth = self.gpu.bandwidth_bytes_per_s
         dense = dense_least = 0.0
@@ -134,7 +138,7 @@ class StepParts:
         return (
             dense_least, max(0.0, dense - dense_least), experts_least, max(0.0, experts - experts_least),
             least, max(0.0, attention - least), collectives, self.layers * (_LAYER_S + passes),
-            _STEP_S * self.stages, batch * _REQUEST_S,
+            _STEP_S * self.stages, batch * _REQUEST_S, self.layers * launch,
         )  # fmt: skip
 
     def _prefill_attention(self, chunk_tokens: float, past_tokens: float) -> tuple[float, float]:
