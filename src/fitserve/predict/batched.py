@@ -106,6 +106,13 @@ def packed(room: Room, batch: float) -> tuple[float, float]:
     return prompts, room.prompt * (1 - prompts) / 2
 
 
+def wave_wait(room: Room, batch: float) -> float:
+    """Prompts of a wave that are computed until a request's first token is seen: half of them, as many at a time as share
+    a step, and the step after, during which the processor looks at the token (overlapped scheduling)."""
+    prompts = packed(room, batch)[0]
+    return min(batch, (batch + prompts) / 2 + prompts)
+
+
 def steps_a_prompt(room: Room, batch: float) -> float:
     """Decode steps that run while the first wave waits for one prompt: several prompts share a step, half the wave decodes."""
     return room.prompt / max(64.0, room.chunk - batch) / 2
@@ -164,8 +171,8 @@ def added_share(room: Room, batch: float) -> float:
     first wave, and only what did not fit into it comes later.
     """
     others = max(0.0, batch - 1)
-    if room.runs_in_waves:  # those of its own wave that come after it, one half on average
-        return others / 2 / max(1, room.output - 1)
+    if room.runs_in_waves:  # those of its own wave that come after it
+        return (batch - wave_wait(room, batch)) / max(1, room.output - 1)
     if room.count > room.asked * 1.01:
         return others / room.output
     later = max(0.0, 1 - batch / room.count)
@@ -193,7 +200,7 @@ class Met:
 def prompts_met(room: Room, batch: float, busy: float) -> Met:
     """What a request of a closed loop waits for; `busy`: share of the time in which prompts are computed."""
     if room.runs_in_waves:
-        return Met(0.0, 0.0, 0.0, (batch + 1) / 2)
+        return Met(0.0, 0.0, 0.0, wave_wait(room, batch))
     first_wave = (batch + 1) / 2 * min(1.0, batch / room.count)
     bunch = _BUNCH * (1 - 1 / batch) if room.has_equal_lengths else 0.0
     return Met(first_wave, busy / (2 * (1 - busy)), bunch, 0.0)
