@@ -9,7 +9,7 @@ from fitserve.evidence.given import Unanswered, deployment_of, machine_of, unans
 from fitserve.foundation.intervals import Interval
 from fitserve.hardware.types import Machine
 from fitserve.predict.batched import batched_speed, usual_context
-from fitserve.predict.scales import batching_engines
+from fitserve.predict.policy import batching_engines
 from fitserve.predict.types import Load, Speed
 
 # TensorRT-LLM loads ModelOpt checkpoints, whose hf_quant_config.json names an FP8 cache.

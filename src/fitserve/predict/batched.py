@@ -15,7 +15,8 @@ from fitserve.foundation.intervals import Basis, Interval
 from fitserve.foundation.reasons import Reason, note, warning
 from fitserve.hardware.types import Accelerator
 from fitserve.predict.gpu_rates import GpuRates, gpu_rates
-from fitserve.predict.scales import Scales, coefficients, policy_of, scales_of, speed_data, terms_of
+from fitserve.predict.policy import policy_of
+from fitserve.predict.scales import Scales, coefficients, scales_of, speed_data, terms_of
 from fitserve.predict.scheduling import StepTimes
 from fitserve.predict.step import ScaledSteps, StepParts, step_parts
 from fitserve.predict.types import Load, Speed

@@ -12,11 +12,11 @@ from functools import lru_cache
 from typing import Any
 
 from fitserve.engines.contract import Deployment
-from fitserve.foundation.errors import FactMissing
-from fitserve.foundation.facts import load_json, load_toml
+from fitserve.foundation.facts import load_json
 from fitserve.foundation.versions import parse_version
 from fitserve.models.types import LanguageModel, LatentAttention, LinearAttention, StateSpace
 from fitserve.predict.gpu_rates import GpuRates
+from fitserve.predict.policy import policy_of
 from fitserve.predict.step import PARTS, Parts
 
 _BY_ENGINE = {"layers", "step", "dense_excess", "experts_excess", "collectives"}
@@ -49,20 +49,6 @@ def attention_kind(model: LanguageModel) -> str:
     if any(isinstance(mixer, LatentAttention) for mixer in mixers):
         return "latent"
     return "linear" if any(isinstance(mixer, LinearAttention | StateSpace) for mixer in mixers) else "plain"
-
-
-def batching_engines() -> frozenset[str]:
-    """Engines that policy.toml knows."""
-    return frozenset(row["engine"] for row in load_toml("fitserve.predict", "policy.toml")["engines"])
-
-
-def policy_of(engine: str) -> Mapping[str, Any]:
-    """The row of an engine in policy.toml. Raises FactMissing."""
-    rows: list[Mapping[str, Any]] = load_toml("fitserve.predict", "policy.toml")["engines"]
-    row = next((item for item in rows if item["engine"] == engine), None)
-    if row is None:
-        raise FactMissing(f"batching policy of {engine}", "predict/policy.toml")
-    return row
 
 
 def is_synchronous(deployment: Deployment) -> bool:
