@@ -64,6 +64,8 @@ PRIOR_BY_KIND = {
     "decode.layers.eager": 1.0,
     "decode.requests.vllm.synchronous": 1.0,
     "preemption": 0.4,
+    "prefill.launch.dense.": 0.5,
+    "prefill.launch.experts.": 0.1,
     "prefill.launch.": 0.3,
     "prefill.launch": 0.5,
     "wave": 0.1,  # half of a wave's prompts come before a request's own, half after it
@@ -232,7 +234,7 @@ def observations(items: Sequence[Item]) -> list[tuple[list[Term], float, float]]
         if rate and item.is_steady and not any(key.startswith("inter_token_ms") for key in item.measured):
             # all that is known is how long a user's tokens take, the first one shared out among them
             first = [(value / item.room.output, names) for value, names in first_terms(item)]
-            found.append(([*gap_terms(item), *first], math.log(item.batch * item.serving.deployment.dp / rate), weight))
+            found.append(([*gap_terms(item), *first], math.log(item.batch * item.room.busy_replicas / rate), weight))
     return found
 
 

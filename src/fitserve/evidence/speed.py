@@ -40,9 +40,12 @@ def serving_case(given: Mapping[str, Any]) -> ServingCase:
         raise unanswered("gpu_not_given")
     chosen, deployment = _deployment(given, machine)
     tp, pp, dp = deployment.tp, deployment.pp, deployment.dp
+    ep = min(int(given.get("ep") or 1), tp * dp)
+    if dp > 1 and tp % dp == 0 and tp * pp == len(machine.devices):
+        # attention runs data parallel inside of the tensor parallel group, the experts are spread over all of it
+        tp, ep = tp // dp, tp
     if tp * pp * dp > len(machine.devices):
         machine = Machine(devices=machine.devices[:1] * (tp * pp * dp), host=machine.host)
-    ep = min(int(given.get("ep") or 1), tp * dp)
     ep = tp if 1 < ep < tp else ep
     length = round(given["prompt_tokens"]) + round(given["output_tokens"])
     options = dict(deployment.options) | {option: str(given[key]) for key, option in _OPTIONS.items() if given.get(key)}
@@ -53,7 +56,7 @@ def serving_case(given: Mapping[str, Any]) -> ServingCase:
     if kv_format == "auto" and deployment.engine == "tensorrt-llm" and given.get("weight_format") in _FP8_CACHE:
         kv_format = "fp8"
     deployment = replace(
-        deployment, kv_format=kv_format, machine=machine, ep=ep, context_tokens=context, options=options
+        deployment, kv_format=kv_format, machine=machine, tp=tp, ep=ep, context_tokens=context, options=options
     )
     # shares of data parallel ranks with experts of their own are alike: one rank's memory counts
     alone = replace(deployment, dp=1, ep=1) if ep > tp else deployment

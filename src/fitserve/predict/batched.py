@@ -59,6 +59,7 @@ class Room:
     prompt: int
     output: int
     chunk: int
+    busy_replicas: float
     has_equal_lengths: bool
     is_prefill_first: bool
 
@@ -84,13 +85,15 @@ def room_of(deployment: Deployment, budget: MemoryBudget, load: Load) -> Room:
     shares = deployment.dp if deployment.ep > deployment.tp or budget.kv.capacity_tokens == 0 else 1
     slots = min(float(budget.max_num_seqs), in_cache / shares if in_cache >= 1 else math.inf)
     users = load.concurrent_requests or 1
+    if load.request_count:  # nobody waits for a turn in a run that ends before it
+        users = min(users, load.request_count)
     asked = max(1.0, users / replicas)
     count = max(1.0, (load.request_count or _WAVES * users) / replicas)
     return Room(
         asked=asked, batch=max(1.0, min(asked, slots, count)), slots=max(1.0, slots), count=count,
         is_cache_bound=slots < budget.max_num_seqs,
         prompt=load.prompt_tokens, output=load.output_tokens, chunk=prefill_budget(deployment),
-        has_equal_lengths=load.has_equal_lengths, is_prefill_first=policy_of(deployment.engine).get("prefill_first", False),
+        busy_replicas=min(replicas, users), has_equal_lengths=load.has_equal_lengths, is_prefill_first=policy_of(deployment.engine).get("prefill_first", False),
     )  # fmt: skip
 
 
@@ -243,14 +246,15 @@ def _closed(now: Steady, scales: Scales, deployment: Deployment, room: Room) -> 
     done_per_s = _throughput(room, now.batch, served)
     regime = "queue" if waiting > 0.01 * room.asked else "burst" if is_burst else "closed"
     return Figures(
-        ttft_s=first + wait, inter_token_s=gap, output_tok_per_s=done_per_s * room.output * deployment.dp,
+        ttft_s=first + wait, inter_token_s=gap, output_tok_per_s=done_per_s * room.output * room.busy_replicas,
         prefill_tok_per_s=room.prompt / now.prefill_s * deployment.dp, wait_s=wait, regime=regime, room=room,
     )  # fmt: skip
 
 
 def _throughput(room: Room, batch: float, served_s: float) -> float:
-    """Requests a second over a run: whole waves, and a last one that is not full."""
+    """Requests a second over a run; equal requests end in whole waves, of which the last is not full."""
     waves = room.count / batch
+    waves = math.ceil(waves - 0.01) if room.has_equal_lengths else waves
     return room.count / (served_s * max(1.0, waves))
 
 

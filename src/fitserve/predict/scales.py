@@ -66,7 +66,7 @@ def runs_eager(deployment: Deployment) -> bool:
 
 
 def _prefill_names(part: str, engine: str, body: str) -> Names:
-    return (f"prefill.{part}", f"prefill.{part}.{engine}", f"prefill.{part}.{body}") if part == "launch" else (f"prefill.{part}",)
+    return (f"prefill.{part}", f"prefill.{part}.{body}", f"prefill.{part}.{body}.{engine}") if part == "launch" else (f"prefill.{part}",)
 
 
 def terms_of(deployment: Deployment, gpu: GpuRates) -> Terms:
