@@ -60,7 +60,7 @@ PRIOR = {
 }  # fmt: skip
 PRIOR_BY_KIND = {
     "decode.family": 0.4,
-    "prefill.family": 0.4,
+    "prefill.family": 0.2,
     "decode.layers.eager": 1.0,
     "decode.requests.vllm.synchronous": 1.0,
     "preemption": 0.4,

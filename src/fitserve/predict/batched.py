@@ -295,7 +295,12 @@ def batched_speed(deployment: Deployment, budget: MemoryBudget, load: Load, gpu:
     parts = step_parts(deployment, budget.kv.format, rates)
     scales = scales_of(terms_of(deployment, rates), coefficients())
     room = room_of(deployment, budget, load)
-    return _spread(figures_of(parts, scales, deployment, room, load), rates, deployment)
+    figures = figures_of(parts, scales, deployment, room, load)
+    least = 0.0
+    if figures.regime == "queue" and load.rate_per_s is None:
+        alone = replace(room, asked=room.batch, count=_WAVES * room.batch)
+        least = figures_of(parts, scales, deployment, alone, load).output_tok_per_s
+    return _spread(figures, rates, deployment, least)
 
 
 def band_keys(metric: str, regime: str, engine: str, tier: int) -> tuple[str, ...]:
@@ -311,8 +316,11 @@ def _around(value: float, metric: str, figures: Figures, engine: str, tier: int)
     return Interval(value * low, value * middle, value * high)
 
 
-def _spread(figures: Figures, rates: GpuRates, deployment: Deployment) -> Speed:
+def _spread(figures: Figures, rates: GpuRates, deployment: Deployment, least_tok_per_s: float) -> Speed:
+    """With bands; `least_tok_per_s`: what the users make who fit, which those who wait behind them do not lessen."""
     tier = rates.tier
+    made = _around(figures.output_tok_per_s, "rate", figures, deployment.engine, tier)
+    made = Interval(made.low, max(made.likely, least_tok_per_s), max(made.high, least_tok_per_s))
     basis = [Basis("fitted", "predict/data/speed.json"), Basis("measured", f"kernel tables of {rates.donor}")]
     reasons: list[Reason] = []
     if tier:
@@ -338,7 +346,7 @@ def _spread(figures: Figures, rates: GpuRates, deployment: Deployment) -> Speed:
     return Speed(
         ttft_s=_around(figures.ttft_s, "ttft.mean", figures, deployment.engine, tier),
         inter_token_s=_around(figures.inter_token_s, "gap.mean", figures, deployment.engine, tier),
-        output_tok_per_s=_around(figures.output_tok_per_s, "rate", figures, deployment.engine, tier),
+        output_tok_per_s=made,
         prefill_tok_per_s=Interval.around(figures.prefill_tok_per_s, 0.4, 0.4),
         ttft_percentiles_s=first, inter_token_percentiles_s=gaps, basis=tuple(basis), reasons=tuple(reasons),
         is_queued=figures.wait_s > 0,
