@@ -171,7 +171,11 @@ def work(item: Item, batch: float) -> None:
         prefill = [total + new for total, new in zip(prefill, alone, strict=True)]
     prompts, past = packed(room, batch)
     full = [value / prompts for value in parts.prefill(prompts * room.prompt, past)] if prompts > 1 else prefill
-    item.added, item.prefill, item.packed = tuple(prefill if room.is_prefill_first else added), tuple(prefill), tuple(full)
+    item.added, item.prefill, item.packed = (
+        tuple(prefill if room.is_prefill_first else added),
+        tuple(prefill),
+        tuple(full),
+    )
 
 
 def gap_terms(item: Item) -> list[Term]:

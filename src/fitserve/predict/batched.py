@@ -23,7 +23,9 @@ from fitserve.predict.types import Load, Speed
 
 _LAUNCH_S = 2e-4  # of a layer outside CUDA graphs, the unit of the fitted scale
 _FRONT_S = 0.02  # tokenizer, HTTP and scheduler of one request, the unit of the fitted scale
-_BUNCH = 2.0  # prompts of a bunch that a request meets, where requests of equal length end together; the unit of the scale
+_BUNCH = (
+    2.0  # prompts of a bunch that a request meets, where requests of equal length end together; the unit of the scale
+)
 _WAVES = 10  # requests a user sends in a run whose length is not stated
 _FIXED_POINT_STEPS = 40
 CROWDED = ("queue", "burst")
@@ -49,7 +51,8 @@ def prefill_budget(deployment: Deployment) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
-    """One replica: users that it serves (`asked`), how many of them at once (`batch`), requests of the run."""
+    """One replica: users that it serves (`asked`), how many of them at once (`batch`), requests of the run. `evicts`:
+    a request is stopped when its cache is needed; `busy_replicas`: as many as have a user."""
 
     asked: float
     batch: float
@@ -62,6 +65,7 @@ class Room:
     busy_replicas: float
     has_equal_lengths: bool
     is_prefill_first: bool
+    evicts: bool
 
     @property
     def runs_in_waves(self) -> bool:
@@ -77,9 +81,8 @@ class Room:
 def room_of(deployment: Deployment, budget: MemoryBudget, load: Load) -> Room:
     """How many requests of this load run at once. A cache without room for one says nothing and does not limit."""
     replicas = deployment.dp
-    share = policy_of(deployment.engine)[
-        "output_share"
-    ]  # of a request's answer, for which its cache holds room on average
+    policy = policy_of(deployment.engine)
+    share = policy["output_share"]  # of a request's answer, for which its cache holds room on average
     length = load.prompt_tokens + load.output_tokens * share
     in_cache = budget.kv.capacity_tokens / length
     shares = deployment.dp if deployment.ep > deployment.tp or budget.kv.capacity_tokens == 0 else 1
@@ -93,7 +96,8 @@ def room_of(deployment: Deployment, budget: MemoryBudget, load: Load) -> Room:
         asked=asked, batch=max(1.0, min(asked, slots, count)), slots=max(1.0, slots), count=count,
         is_cache_bound=slots < budget.max_num_seqs,
         prompt=load.prompt_tokens, output=load.output_tokens, chunk=prefill_budget(deployment),
-        busy_replicas=min(replicas, users), has_equal_lengths=load.has_equal_lengths, is_prefill_first=policy_of(deployment.engine).get("prefill_first", False),
+        busy_replicas=min(replicas, users), has_equal_lengths=load.has_equal_lengths,
+        is_prefill_first=policy.get("prefill_first", False), evicts=share < 1,
     )  # fmt: skip
 
 
@@ -164,8 +168,8 @@ class Figures:
 
 
 def is_cache_full(room: Room, batch: float) -> bool:
-    """Whether the batch is all that the cache holds."""
-    return room.is_cache_bound and room.asked > 1.01 * batch >= 0.99 * room.slots
+    """Whether the batch is all that the cache holds, and requests are stopped when their cache is needed."""
+    return room.evicts and room.is_cache_bound and room.asked > 1.01 * batch >= 0.99 * room.slots
 
 
 def added_share(room: Room, batch: float) -> float:
@@ -300,6 +304,7 @@ def batched_speed(deployment: Deployment, budget: MemoryBudget, load: Load, gpu:
     if figures.regime == "queue" and load.rate_per_s is None:
         alone = replace(room, asked=room.batch, count=_WAVES * room.batch)
         least = figures_of(parts, scales, deployment, alone, load).output_tok_per_s
+        least /= scales.preemption if is_cache_full(room, room.batch) else 1.0
     return _spread(figures, rates, deployment, least)
 
 

@@ -33,7 +33,8 @@ Names = tuple[str, ...]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """Names of the coefficients of every scale: of PARTS while decoding and while prefilling, of what a prefill adds to
-    the steps of others, in waves and else, of gaps while the cache is full (sequences are stopped and computed again), of FIRST_TOKEN."""
+    the steps of others, in waves and else, of gaps while the cache is full (sequences are stopped and computed again),
+    of FIRST_TOKEN."""
 
     decode: tuple[Names, ...]
     prefill: tuple[Names, ...]
@@ -66,7 +67,9 @@ def runs_eager(deployment: Deployment) -> bool:
 
 
 def _prefill_names(part: str, engine: str, body: str) -> Names:
-    return (f"prefill.{part}", f"prefill.{part}.{body}", f"prefill.{part}.{body}.{engine}") if part == "launch" else (f"prefill.{part}",)
+    if part == "launch":
+        return f"prefill.{part}", f"prefill.{part}.{body}", f"prefill.{part}.{body}.{engine}"
+    return (f"prefill.{part}",)
 
 
 def terms_of(deployment: Deployment, gpu: GpuRates) -> Terms:
@@ -95,7 +98,8 @@ def terms_of(deployment: Deployment, gpu: GpuRates) -> Terms:
         wave=("wave",),
         preemption=("preemption", f"preemption.{engine}"),
         first_token=tuple(
-            (f"first.{term}",) if term == "wave" else (f"first.{term}", f"first.{term}.{engine}") for term in FIRST_TOKEN
+            (f"first.{term}",) if term == "wave" else (f"first.{term}", f"first.{term}.{engine}")
+            for term in FIRST_TOKEN
         ),
     )
 
