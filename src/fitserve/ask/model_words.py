@@ -133,7 +133,8 @@ def _unquantized(spans: Spans, hit: Hit) -> Hit:
         return hit
     in_words = any(not word.is_glued for word in spans.words[hit.first + 1 : hit.last])
     base = str(row["quantized_from"]) if in_words and row["quantized_from"] in rows() else hit.id
-    return replace(hit, id=base, weight_format=checkpoint.weight_format)
+    said = "fp8" if in_words and checkpoint.weight_format == "fp8-block" else checkpoint.weight_format
+    return replace(hit, id=base, weight_format=said)
 
 
 @lru_cache(maxsize=1)

@@ -11,8 +11,8 @@ from fitserve.foundation.facts import load_toml
 from fitserve.foundation.reasons import Reason, Source, note
 from fitserve.hardware.identify import device
 from fitserve.hardware.types import Accelerator
-from fitserve.models.names import resolve_name
 from fitserve.models.catalog.lookup import rows
+from fitserve.models.names import resolve_name
 
 
 def corrections(asked: Understood) -> tuple[Reason, ...]:

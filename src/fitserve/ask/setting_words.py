@@ -15,7 +15,7 @@ _EXL = re.compile(r"(?<![a-z])(?P<name>exl[23])(?:[\s:\-_]*(?P<bits>\d(?:\.\d+)?
 _BITS = re.compile(r"(?<![\w.])(?P<bits>[2-8]|16)\s*-?\s*bit")
 _MLX = re.compile(r"mlx[\s\-]*(?P<bits>[2-8])[\s\-]*bit|(?P<other>[2-8])[\s\-]*bit[\s\-]*mlx")
 _NAMES: tuple[tuple[str, str], ...] = (
-    (r"fp8[-_ ]?block", "fp8-block"), (r"nvfp4|fp4(?!\w)", "nvfp4"), (r"mxfp4", "mxfp4"), (r"fp8|에프피8", "fp8"),
+    (r"fp8[-_ ]?block", "fp8-block"), (r"nvfp4|fp4", "nvfp4"), (r"mxfp4", "mxfp4"), (r"fp8|에프피8", "fp8"),
     (r"bf16|bfloat16|비플로트", "bf16"), (r"fp16|float16|f16|half precision|반정밀도", "f16"), (r"fp32|float32", "f32"),
     (r"w4a16", "w4a16"), (r"w8a8", "int8-w8a8"), (r"gptq[-_ ]?(int)?8", "gptq-8bit"), (r"gptq", "gptq-4bit"),
     (r"awq", "awq-4bit"), (r"autoround|auto-round", "autoround-int4"), (r"nf4|bnb|bitsandbytes|bits and bytes", "bnb-4bit"),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from fitserve.ask.text import Word, plain_text, words_of
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Spans:
     """Words of a question with those that are taken; finders take words in turn, so that none counts twice."""
 
