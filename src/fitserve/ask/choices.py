@@ -17,9 +17,9 @@ from fitserve.ask.ground import (
     sensible,
     used_bytes,
 )
-from fitserve.ask.parts import answered, command_blocks, follow_up, instead_blocks, plan_blocks, said, verdict_blocks
+from fitserve.ask.parts import against_blocks, answered, command_blocks, follow_up, instead_blocks, plan_blocks, said, since, verdict_blocks
 from fitserve.ask.shortlist import shortlist
-from fitserve.ask.types import AskAnswer, Block, Bullets, Grid, Heading, Memory, Named, Numbers, PlanTable, Say
+from fitserve.ask.types import Against, AskAnswer, Block, Bullets, Grid, Heading, Memory, Named, Numbers, PlanTable, Say
 from fitserve.engines.registry import engine
 from fitserve.foundation.errors import FitserveError, InputError
 from fitserve.foundation.reasons import Reason, note
@@ -63,7 +63,7 @@ def quant(ground: Ground) -> AskAnswer:
 def _scene(picks: list[Evaluated], answer: Answer) -> list[Block]:
     if picks:
         sentences = tuple(_pick(item) for item in picks)
-        return [Bullets(sentences), PlanTable(tuple(picks))]
+        return [Bullets(sentences), PlanTable(tuple(picks)), *_wider(picks, answer)]
     severe = [item for item in answer.plans if is_severe(item)]
     blocks: list[Block] = []
     if severe:
@@ -78,6 +78,20 @@ def _scene(picks: list[Evaluated], answer: Answer) -> list[Block]:
         rate = None if item.speed is None else round(item.speed.per_user_tok_per_s.likely, 1)
         sentences.append(note("ask_instead_offload", host_bytes=0 if item.budget is None else item.budget.host_bytes, rate=rate, **said(item)))
     return [*blocks, Bullets(tuple(sentences)), PlanTable((*fixes, *offload), names_model=True)] if sentences else blocks
+
+
+def _wider(picks: list[Evaluated], answer: Answer) -> list[Block]:
+    """The next wider GGUF, what it lacks, and what would make it fit."""
+    gguf = next((item for item in picks if item.deployment.weight_format.family == "gguf"), None)
+    if gguf is None:
+        return []
+    bits = gguf.deployment.weight_format.effective_bits()
+    wider = [
+        item for item in answer.rejected
+        if item.deployment.weight_format.family == "gguf" and item.deployment.weight_format.effective_bits() > bits
+    ]  # fmt: skip
+    nearest = min(wider, key=lambda item: item.deployment.weight_format.effective_bits(), default=None)
+    return [] if nearest is None else [Against((nearest,))]
 
 
 def _pick(item: Evaluated) -> Reason:
@@ -118,7 +132,7 @@ def _comfortable(items: Sequence[Evaluated]) -> list[Evaluated]:
     """The widest format with room for half as much again as asked; the widest that fits where none has."""
     asked = items[0].deployment.context_tokens * items[0].deployment.concurrent_requests
     ranked = sorted(items, key=lambda item: (item.needs_quantizing and item.deployment.weight_format.family != "exl3", 0))
-    roomy = [item for item in ranked if room_tokens(item) >= asked // 2 and item.is_accelerated]
+    roomy = [item for item in ranked if room_tokens(item) >= asked and item.is_accelerated]
     first = (roomy or [item for item in ranked if item.is_accelerated] or ranked)[0]
     wider = [item for item in roomy if item.deployment.weight_format.effective_bits() > first.deployment.weight_format.effective_bits()]
     return [max(wider, key=lambda item: item.deployment.weight_format.effective_bits()) if wider and first.deployment.weight_format.family in {"exl2", "exl3"} else first]
@@ -157,7 +171,7 @@ def _quant_here(ground: Ground) -> AskAnswer:
     table = one_per_format([*picks, *sensible(answer.plans)], 10)
     blocks += [Heading("ask_plans"), PlanTable(table, rate=answer.rate), Heading("ask_why_formats"), Bullets(tuple(_families([*picks, *answer.plans[:1]])))]
     blocks += _named_formats(ground, answer)
-    blocks += plan_blocks(ground, replace(answer, plans=()), None)
+    blocks += against_blocks(answer.rejected, has_plans=True)
     blocks += [Heading("ask_memory"), Memory(first), Numbers(first, answer.rate), *command_blocks(ground, first)]
     return answered(
         ground, "fits", blocks, plans=tuple(picks[:5]), notes=answer.notes, rate=answer.rate, follow_up=follow_up(ground, first, ground.model)
@@ -219,7 +233,7 @@ def engines(ground: Ground) -> AskAnswer:
     first = rows[0]
     blocks = [Say(note("ask_engine_best", **said(first)), strong=True), Heading("ask_plans"), PlanTable(tuple(rows), rate=last.rate)]
     blocks += [Bullets(tuple(_about_engine(item, asked.concurrency or 1) for item in rows))]
-    blocks += plan_blocks(ground, replace(last, plans=(), rejected=tuple(against)), None)
+    blocks += against_blocks(against, has_plans=True)
     blocks += [Heading("ask_memory"), Memory(first), Numbers(first, last.rate), *command_blocks(ground, first)]
     return answered(ground, "fits", blocks, plans=tuple(rows[:5]), notes=last.notes, follow_up=follow_up(ground, first, ground.model))
 
@@ -251,8 +265,6 @@ def _about_engine(item: Evaluated, users: int) -> Reason:
 
 def _support(ground: Ground) -> AskAnswer:
     """Which release of an engine runs a model, without hardware: judged on a large card."""
-    from fitserve.ask.parts import _since  # the sentence about releases
-
     large = (Named(gpu="h200-sxm-141gb", count=8),)
     blocks: list[Block] = []
     plans: list[Evaluated] = []
@@ -266,7 +278,7 @@ def _support(ground: Ground) -> AskAnswer:
         plans.append(item)
         if item.fits:
             verdict = "fits"
-            blocks += [Say(note("ask_supported", engine=name, model=item.deployment.model.id), strong=True), *_since(item)]
+            blocks += [Say(note("ask_supported", engine=name, model=item.deployment.model.id), strong=True), *since(item)]
         else:
             verdict = verdict or str(item.verdict)
             blocks += [Say(note("ask_not_supported", **said(item)), strong=True), Bullets(item.reasons[:2])]
@@ -365,7 +377,7 @@ def compare(ground: Ground) -> AskAnswer:
     if len(fitting) > 1:
         blocks.append(Bullets(tuple(_strengths(fitting))))
     chosen = min(fitting, key=lambda pair: _speed_key(pair[0]))[0] if fitting else None
-    blocks += plan_blocks(ground, Answer(request=FitRequest.read(), rejected=tuple(item for item in rows if not item.fits)), None)
+    blocks += against_blocks([item for item in rows if not item.fits], has_plans=True)
     blocks += command_blocks(ground, chosen)
     variants = " ".join(f"'{item.deployment.model.id} format={item.deployment.weight_format.name} engine={item.deployment.engine} gpu={','.join(f'{g}:{n}' for g, n in item.deployment.machine.counts) or 'none'}'" for item in rows)
     return answered(

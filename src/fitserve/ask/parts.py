@@ -130,11 +130,13 @@ def command_blocks(ground: Ground, chosen: Evaluated | None) -> list[Block]:
     blocks: list[Block] = []
     if chosen.needs_quantizing:
         blocks += quantize_steps(chosen)
-    blocks += [Heading("ask_command"), *_since(chosen), Command(chosen, command)]
+    blocks += [Heading("ask_command"), *since(chosen), Command(chosen, command)]
+    if not chosen.needs_quantizing and chosen.deployment.weight_format.family == "int4":
+        blocks += quantize_steps(chosen)
     return blocks
 
 
-def _since(item: Evaluated) -> list[Block]:
+def since(item: Evaluated) -> list[Block]:
     version = first_version(item)
     title = item.deployment.engine
     newest = item.deployment.engine_version

@@ -93,7 +93,7 @@ def _engines(asked: Understood) -> Iterator[Reason]:
 
 
 def _devices(asked: Understood) -> list[Accelerator]:
-    return [device(item.gpu) for item in asked.gpus]
+    return [device(item.gpu) for item in asked.gpus if item.gpu != "none"]
 
 
 def _gpus(asked: Understood) -> str:

@@ -7,6 +7,7 @@ from fitserve.ask.ground import (
     Ground,
     flags,
     gpus_text,
+    is_generic,
     is_severe,
     needed_bytes,
     one_per_format,
@@ -26,18 +27,24 @@ from fitserve.ask.parts import (
 from fitserve.ask.types import AskAnswer, Block, Bullets, Curve, Grid, Heading, Named, PlanTable, Say
 from fitserve.foundation.errors import InputError
 from fitserve.foundation.reasons import Reason, note
+from fitserve.hardware.identify import device
+from fitserve.models.formats import parse_format
 from fitserve.plan.answer import Answer, estimate
 from fitserve.plan.request import EstimateRequest
 from fitserve.search.evaluate import Evaluated, quality_class
 
 _FORMATS = ("bf16", "fp8", "gguf:Q8_0", "gguf:Q6_K", "gguf:Q5_K_M", "gguf:Q4_K_M", "awq-4bit", "gguf:Q3_K_M", "gguf:IQ2_M")
 _LENGTHS = (4096, 8192, 16384, 32768, 65536, 131072, 262144, 524288, 1048576)
-_HOLDERS = ("rtx-3060-12gb", "rtx-4090", "rtx-5090", "rtx-a6000", "a100-sxm-80gb", "h200-sxm-141gb")
-_MOST_CARDS = 8
+_HOLDERS = (
+    ("rtx-3060-12gb", 1), ("rtx-4090", 1), ("rtx-5090", 1), ("rtx-a6000", 1), ("a100-sxm-80gb", 1), ("h200-sxm-141gb", 1),
+    ("a100-sxm-80gb", 2), ("a100-sxm-80gb", 4), ("h200-sxm-141gb", 4), ("h200-sxm-141gb", 8),
+)  # fmt: skip
 
 
 def fit(ground: Ground) -> AskAnswer:
     """Does it run, with the command: a yes or no, the numbers, the table, and why not the others."""
+    if not ground.asked.models:
+        return memory_or_engine(ground)
     if not ground.gpus and not ground.asked.this_machine:
         return memory_needed(ground)
     answer, notes = planned(ground)
@@ -144,9 +151,12 @@ def _usual(items: list[Evaluated]) -> Evaluated | None:
 def _need(ground: Ground, name: str) -> Evaluated | None:
     """A format on the smallest of the usual cards that hold it."""
     judged: Evaluated | None = None
-    for gpu, count in [*((card, 1) for card in _HOLDERS), *((_HOLDERS[-2], n) for n in (2, 4)), *((_HOLDERS[-1], n) for n in (4, _MOST_CARDS))]:
+    fields = {"format": None if is_generic(name) else name}
+    least = _least_bytes(ground, name)
+    for gpu, count in _HOLDERS:
+        if device(gpu).memory_bytes * count < least and (gpu, count) != _HOLDERS[-1]:
+            continue
         try:
-            fields = {"format": name} if ":" in name or not name.endswith("bit") or name in _FORMATS or "-" in name else {"format": None}
             answer, _ = planned(ground, (Named(gpu=gpu, count=count),), **fields)
         except InputError:
             return None
@@ -154,6 +164,12 @@ def _need(ground: Ground, name: str) -> Evaluated | None:
             return answer.plans[0]
         judged = next(iter(answer.rejected), judged)
     return judged
+
+
+def _least_bytes(ground: Ground, name: str) -> float:
+    """The weights alone, at four fifths of the format's bits: a card below that need not be judged."""
+    bits = int(name[:-3]) if is_generic(name) and name.endswith("bit") else 2.0 if is_generic(name) else parse_format(name).effective_bits()
+    return 0.8 * ground.world.read_model(ground.model).model.params("text") * bits / 8
 
 
 def context(ground: Ground) -> AskAnswer:

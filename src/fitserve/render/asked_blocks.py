@@ -1,8 +1,8 @@
 """Blocks of an answer written out in a language: paragraphs, lists, tables, code."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from fitserve.ask.types import (
     Against,
@@ -36,6 +36,7 @@ from fitserve.search.evaluate import Evaluated
 
 _FIXES = 3
 _BASES = 6
+_PLACE = re.compile(r"https?://\S+|[\w\-.]+(?:/[\w\-.]+)+|[\w\-]+\.(?:py|json|toml|md)\b")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +209,7 @@ class Parts:
             yield Part(kind="bullets", lines=lines[1:])
 
     def _basis(self, answer: AskAnswer) -> Iterator[str]:
-        found: dict[tuple[str, str], Any] = {}
+        found: dict[tuple[str, str], None] = {}
         for block in answer.blocks:
             for reason in _reasons(block):
                 if reason.source is not None:
@@ -220,9 +221,13 @@ class Parts:
             if item.speed is not None:
                 for basis in item.speed.basis:
                     found[(basis.kind, basis.ref)] = None
-        for kind, ref in list(found)[:_BASES]:
+        lines: dict[str, list[str]] = {}
+        for kind, ref in found:
             known = kind if kind in self.texts.codes("basis") else "other"
-            yield f"{self.texts.text('basis', known)}: `{ref}`"
+            lines.setdefault(known, []).extend(_PLACE.findall(ref))
+        for known, places in lines.items():
+            shown = ", ".join(f"`{place}`" for place in list(dict.fromkeys(places))[:_BASES])
+            yield f"{self.texts.text('basis', known)}" + (f": {shown}" if shown else "")
 
 
 def _reasons(block: Block) -> tuple[Reason, ...]:
