@@ -13,7 +13,7 @@ _CONTEXT = (
     re.compile(rf"{_NUMBER}\s*(?P<unit>k|m|천|만)?\s*-?\s*(?:token|tokens|tok)?s?\s*(?:짜리|의|of|정도|까지|길이)?\s*{_CONTEXT_WORDS}"),
     re.compile(rf"{_CONTEXT_WORDS}\s*(?:size|length|len|길이|크기|는|은|을|를|이|가|of|to|at|=|:|with|를|최대|up to|도)*\s*{_NUMBER}\s*(?P<unit>k|m|천|만)?(?!\s*(?:명|장|gb|bit))"),
     re.compile(rf"{_NUMBER}\s*(?P<unit>k|m|만|천)(?:\s*(?P<more>\d)천)?\s*token"),
-    re.compile(r"(?<![\w./$])(?P<number>\d{1,4})(?P<unit>k|m)(?![\w])(?!\s*(?:usd|원|won|dataset|samples|users|iops|req|krw|줄|건|per|a month|/))"),
+    re.compile(r"(?<![\w./$])(?P<number>\d{1,4})(?P<unit>k|m)(?![a-z0-9])(?!\s*(?:usd|원|won|dataset|samples|users|iops|req|krw|줄|건|per|a month|/))"),
     re.compile(r"(?<![\w.])(?P<number>\d{4,7})(?P<unit>)\s*(?:token)"),
 )
 _NOT_CONTEXT = re.compile(r"^\s*(?:token)?s?\s*당|비용|output|출력|답변|생성|per second|/s|초당|second|sec|million|백만|만 개|dataset|data|데이터")
@@ -29,7 +29,7 @@ _ALONE = re.compile(r"혼자|나만|개인용|single user|just me|only me|by mys
 _RATE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?:tok(?:en)?s?|t)\s*(?:/|per )\s*s(?:ec(?:ond)?)?|초당\s*(?P<korean>\d+(?:\.\d+)?)\s*token|(?P<tps>\d+)\s*tps|초당 (?P<other>\d+)")
 _HOURLY = re.compile(r"(?:\$|usd)\s*(?P<number>\d+(?:\.\d+)?)\s*(?:usd)?\s*(?:/|per|an|a)?\s*(?:h(?:ou)?r|시간)|시간당\s*\$?\s*(?P<korean>\d+(?:\.\d+)?)\s*(?:usd|\$)|(?P<after>\d+(?:\.\d+)?)\s*usd\s*(?:/|per|an)?\s*(?:hour|hr|시간|h(?![a-z]))")
 _HOURS = re.compile(r"(?<![\d.$])(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>시간|hours?|hrs?|일(?=\s|간|동안|이면|,|\?)|days?|개월|달|months?|weeks?|주일?(?=\s|간|동안))")
-_EXCHANGE = re.compile(r"(?:환율|exchange rate|krw|1\s*usd\s*=|1\s*달러)\D{0,14}(?P<number>\d{3,5}(?:\.\d+)?)")
+_EXCHANGE = re.compile(r"(?:환율|exchange rate|krw|1\s*usd)(?:\D{0,10}1\s*usd)?\D{0,12}(?P<number>\d{3,5}(?:\.\d+)?)")
 _DOLLARS = re.compile(r"\$\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>k)?|(?P<other>\d+(?:\.\d+)?)\s*(?P<other_unit>k)?\s*(?:usd|dollars?|bucks)")
 _HOURS_OF = {"시간": 1, "hour": 1, "hr": 1, "일": 24, "day": 24, "week": 168, "주": 168, "month": Decimal("730.5"), "개월": Decimal("730.5"), "달": Decimal("730.5")}
 

@@ -23,6 +23,8 @@ SEVERE = 4
 _GENERIC = {"gguf": "gguf", "exl2": "exl2", "exl3": "exl3"}
 _ENGINE_OF = {"gguf": ("llama.cpp",), "exl2": ("exllamav2",), "exl3": ("exllamav3",)}
 _ROOM_BITS = 0.9
+_SHORT = 4096
+"""A context that still holds a conversation."""
 Gpus = tuple[Named, ...]
 
 
@@ -107,7 +109,22 @@ def matches(weight_format: WeightFormat, name: str) -> bool:
 
 
 def planned(ground: Ground, gpus: Gpus | None = None, **over: Any) -> tuple[Answer, tuple[Reason, ...]]:
-    """Plans for a question, narrowed to the formats it names, and what had to be changed about it."""
+    """Plans for a question, narrowed to the formats it names, and what had to be changed about it.
+
+    A context that nobody asked for is shortened before the answer is a no.
+    """
+    answer, notes = _planned(ground, gpus, **over)
+    if ground.asked.context_tokens is not None or "context" in over or sensible(answer.plans):
+        return answer, notes
+    if not any(fix.knob == "context" and not is_severe(fix.result) for item in answer.rejected for fix in item.fixes):
+        return answer, notes
+    shorter, more = _planned(ground, gpus, **over, context=_SHORT)
+    if not sensible(shorter.plans):
+        return answer, notes
+    return shorter, (*notes, *more, note("ask_context_short", context_tokens=_SHORT))
+
+
+def _planned(ground: Ground, gpus: Gpus | None = None, **over: Any) -> tuple[Answer, tuple[Reason, ...]]:
     notes: list[Reason] = []
     fields = fields_of(ground, gpus, **({"model": ground.model} if ground.asked.models else {}) | over)
     request = PlanRequest.read(**fields)

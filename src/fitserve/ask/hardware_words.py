@@ -24,7 +24,8 @@ _MACS = ("macstudio", "macbookpro", "macbookair", "macmini", "macbook", "imac", 
 _CHIP = re.compile(r"m[1-9]")
 _TIERS = ("pro", "max", "ultra")
 _NOISE = re.compile(r"nvidia|geforce|tesla|amd|radeon|intel|\(r\)|\(tm\)|graphics|generation|edition")
-_NEAR_WORDS = 6
+_APPLE_SIZES = (8, 16, 18, 24, 32, 36, 48, 64, 96, 128, 192, 256, 512)
+_NEAR_WORDS = 9
 _CLOSE = 0.12
 
 
@@ -100,8 +101,10 @@ def _cards(spans: Spans) -> Iterator[tuple[int, Named, list[Reason]]]:
         if beside is not None:
             spans.take(beside.first, beside.last)
             last = max(last, beside.last)
+        name = _portable(spans, index, last, name)
         item = identify((None if beside is None else _variant(name, beside.bytes)) or name)
-        said = [note("gpu_assumed", given=name, gpu=item.assumed)] if item.assumed is not None else []
+        given = spans.plain[spans.words[index].start : spans.words[last - 1].end]
+        said = [note("gpu_assumed", given=given, gpu=item.assumed)] if item.assumed is not None else []
         count = _count(spans, index, last)
         yield index, Named(gpu=item.device.id, count=count or 1), said
         index = last
@@ -119,6 +122,15 @@ def _card_at(spans: Spans, index: int, names: dict[str, str]) -> tuple[int, str]
             if wanted in names and not _is_plain_number(spans, index, last, wanted):
                 return last, names[wanted]
     return None
+
+
+def _portable(spans: Spans, first: int, last: int, name: str) -> str:
+    """The card of a notebook, where the catalogue has one of its own."""
+    around = {spans.text(i) for i in (first - 1, first - 2, last, last + 1, last + 2)}
+    is_portable = bool(around & {"laptop", "mobile", "notebook"}) or any(word.startswith(("노트북", "랩탑")) for word in around)
+    portable = f"{name} laptop gpu" if is_portable else ""
+    key = re.sub(r"[^a-z0-9]+", "", f"{identify(name).device.id} laptop")
+    return identify(key).device.id if portable and key in _names() else name
 
 
 def _is_plain_number(spans: Spans, index: int, last: int, key: str) -> bool:
@@ -157,11 +169,11 @@ def amount_at(spans: Spans, index: int) -> Amount | None:
         return None
     unit, last = found["unit"], index + 1
     if unit is None:
-        unit = spans.text(last) if spans.text(last) in {"gb", "gib", "g", "tb"} else None
+        unit = spans.text(last) if spans.text(last) in {"gb", "gib", "g", "tb", "gig", "gigs"} else None
         last += 1
     if unit is None:
         return None
-    size = float(found["size"]) * (1024 if unit.startswith("t") else 1)
+    size = float(found["size"]) * (1024 if unit == "tb" or unit == "t" else 1)
     around = [spans.text(i) for i in (last, last + 1, index - 1, index - 2)]
     of = "memory"
     if "vram" in around[:2] or around[2] == "vram" or (around[3] == "vram" and around[2] not in {"ram"}):
@@ -185,7 +197,9 @@ def _count(spans: Spans, first: int, last: int) -> int | None:
     if before is not None:
         return before
     for index in range(start, min(len(spans.words), start + _NEAR_WORDS)):
-        if index in spans.taken and index != start:
+        if index in spans.taken:
+            continue
+        if _card_at(spans, index, _names()) is not None:
             break
         number = _counted(spans, index)
         if number is not None:
@@ -246,7 +260,7 @@ def _apple(spans: Spans) -> Iterator[tuple[int, Named, list[Reason]]]:
         if spans.text(last) in _TIERS:
             name, last = name + spans.text(last), last + 1
         spans.take(place, last)
-        amount = _nearest_amount(spans, place)
+        amount = _nearest_amount(spans, place) or _bare_amount(spans, last)
         count = _apple_count(spans, last)
         yield place, *_apple_named(name, amount, count)
     for place in machines:
@@ -269,6 +283,15 @@ def _nearest_amount(spans: Spans, place: int) -> int | None:
         return None
     spans.take(best.first, best.last)
     return best.bytes
+
+
+def _bare_amount(spans: Spans, index: int) -> int | None:
+    """`m3 max 128`: a number right behind a chip that is a memory size Apple sells."""
+    size = number_of(spans.text(index))
+    if size not in _APPLE_SIZES or index in spans.taken:
+        return None
+    spans.take(index, index + 1)
+    return size * GIB
 
 
 def _apple_named(name: str, memory_bytes: int | None, count: int) -> tuple[Named, list[Reason]]:

@@ -86,7 +86,7 @@ def _names_anything(found: Found) -> bool:
     return bool(counts) or found.has_hardware or found.has_money or found.has_method
 
 
-_ASKS_MEMORY = re.compile(r"vram|메모리|memory|how much|얼마|몇 ?(기가|gb)|\bram\b|용량|크기|size")
+_ASKS_MEMORY = re.compile(r"vram|메모리|memory|how (much|many g)|얼마|몇 ?(기가|gb)|\bram\b|용량|크기|size")
 
 
 def _lacks(kind: str, text: str, found: Found) -> bool:

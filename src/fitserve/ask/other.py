@@ -19,6 +19,9 @@ from fitserve.plan.cost import cost as cost_of_request
 from fitserve.plan.cost_request import CostRequest
 from fitserve.search.evaluate import Evaluated
 
+_BUSY = 16
+"""Requests at once of a server whose tokens are priced, where nobody says: one alone makes every token dear."""
+_METHODS = {"full": "Full", "lora": "LoRA", "qlora": "QLoRA", "dora": "DoRA"}
 FromLog = Callable[[str, Mapping[str, Any]], tuple[Reason, ...]]
 """Reads a quoted message with what is known of the machine: sentences of cause and fix, the likeliest first."""
 
@@ -29,7 +32,7 @@ def cost(ground: Ground, today: str) -> AskAnswer:
     blocks: list[Block] = []
     chosen: Evaluated | None = None
     if asked.models and ground.gpus:
-        answer, _ = planned(ground)
+        answer, _ = planned(ground, concurrency=asked.concurrency or _BUSY)
         good = sensible(answer.plans) or answer.plans
         chosen = good[0] if good else None
     fields: dict[str, Any] = {
@@ -41,6 +44,8 @@ def cost(ground: Ground, today: str) -> AskAnswer:
         rate = chosen.speed.output_tok_per_s
         fields["output_tok_per_s"] = f"{rate.low:.6g}:{rate.likely:.6g}:{rate.high:.6g}"
     notes = (note("ask_rate_missing"),) if asked.currency and not asked.exchange_rate else ()
+    if chosen is not None and asked.concurrency is None:
+        notes = (*notes, note("ask_busy_assumed", users=_BUSY))
     if not fields["gpu"] and fields["usd_per_hour"] is None:
         if asked.models:
             return _cost_of_model(ground, today)
@@ -98,23 +103,23 @@ def finetune(ground: Ground) -> AskAnswer:
     params = model.params()
     for name, row in rules["methods"].items():
         needs[name] = int(params * row["bytes_per_parameter"])
-        rows.append((name, ("bytes", needs[name]), "–" if not have else f"verdict:{'fits' if needs[name] < have else 'does_not_fit'}"))
+        rows.append((_METHODS[name], ("bytes", needs[name]), "–" if not have else f"verdict:{'fits' if needs[name] < have else 'does_not_fit'}"))
     method = asked.method or _largest(needs, have)
     need = needs[method]
     blocks: list[Block] = []
     verdict = None
     if have:
         verdict = "fits" if need < have * rules["room"]["share"] else "does_not_fit"
-        code = note("ask_finetune_fits", method=method, model=model.id, need_bytes=need, have_bytes=have) if verdict == "fits" else note(
-            "ask_finetune_no", method=method, model=model.id, need_bytes=need, have_bytes=have
+        code = note("ask_finetune_fits", method=_METHODS[method], model=model.id, need_bytes=need, have_bytes=have) if verdict == "fits" else note(
+            "ask_finetune_no", method=_METHODS[method], model=model.id, need_bytes=need, have_bytes=have
         )  # fmt: skip
         blocks.append(Say(code, strong=True))
     else:
-        blocks.append(Say(note("ask_finetune_needs", method=method, model=model.id, need_bytes=need), strong=True))
+        blocks.append(Say(note("ask_finetune_needs", method=_METHODS[method], model=model.id, need_bytes=need), strong=True))
     blocks += [Heading("ask_finetune_table"), Grid(("ask_method", ">ask_least", "verdict"), tuple(rows)), Say(note("ask_finetune_floor", source))]
     if verdict == "does_not_fit":
         smaller = [name for name, value in needs.items() if value < have * rules["room"]["share"]]
-        blocks.append(Say(note("ask_finetune_instead", methods=tuple(smaller)) if smaller else note("ask_finetune_never")))
+        blocks.append(Say(note("ask_finetune_instead", methods=tuple(_METHODS[name] for name in smaller)) if smaller else note("ask_finetune_never")))
     more = tuple(f"fitserve cost {flags(ground, None)} --hours 10 --hours 50 --hours 100" for _ in ground.gpus[:1])
     return answered(ground, verdict, blocks, follow_up=more)
 

@@ -25,7 +25,7 @@ from fitserve.plan.answer import Answer, launch_command
 from fitserve.search.evaluate import Evaluated
 
 _PLANS = 6
-_AGAINST = 8
+_AGAINST = 6
 
 
 def answered(ground: Ground, verdict: str | None, blocks: Sequence[Block], **more: Any) -> AskAnswer:
@@ -55,7 +55,7 @@ def verdict_blocks(ground: Ground, answer: Answer) -> tuple[str, list[Block], Ev
     free = not ground.asked.formats
     chosen = (good[0] if good else None) if free else best(answer)
     if chosen is not None:
-        return "fits", [Say(_yes(chosen), strong=True), *_room(chosen)], chosen
+        return "fits", [Say(_yes(chosen), strong=True), *room_blocks(chosen)], chosen
     if answer.plans:
         poor = answer.plans[0]
         if poor.deployment.offload_layers and not is_severe(poor):
@@ -70,7 +70,8 @@ def _yes(item: Evaluated) -> Reason:
     return note("ask_fits", **said(item))
 
 
-def _room(item: Evaluated) -> list[Block]:
+def room_blocks(item: Evaluated) -> list[Block]:
+    """The memory of a plan in a sentence."""
     budget = item.budget
     if budget is None:
         return []
@@ -142,6 +143,8 @@ def since(item: Evaluated) -> list[Block]:
     newest = item.deployment.engine_version
     if version is None:
         return [Say(note("ask_version_used", engine=title, version=newest))]
+    if version == newest:
+        return [Say(note("ask_version_least", engine=title, version=newest))]
     return [Say(note("ask_version_since", engine=title, version=newest, first=version))]
 
 

@@ -20,6 +20,7 @@ from fitserve.ask.parts import (
     follow_up,
     instead_blocks,
     plan_blocks,
+    room_blocks,
     said,
     verdict_blocks,
     without_formats,
@@ -280,7 +281,7 @@ def users(ground: Ground) -> AskAnswer:
         kv = many.budget.kv
         holds = max(1, int(min(kv.max_concurrency, many.budget.max_num_seqs)))
         sentence = note("ask_users", users=holds, context_tokens=many.deployment.context_tokens, **said(many))
-        blocks = [Say(sentence, strong=True), *_wanted(ground, many, holds), *blocks[1:], *_curve(ground, many)]
+        blocks = [Say(sentence, strong=True), *_wanted(ground, many, holds), *room_blocks(many), *_curve(ground, many)]
         if many.users_within_targets is not None:
             blocks.insert(1, Say(note("ask_users_within", count=many.users_within_targets, wanted=ground.asked.min_tok_per_s)))
     else:

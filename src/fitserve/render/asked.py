@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from fitserve.ask.questions import community_questions
 from fitserve.ask.types import AskAnswer, Understood
 from fitserve.emit.commands import shell_texts
 from fitserve.emit.of_plan import served_of
@@ -102,6 +103,18 @@ def answer_form(answer: AskAnswer, texts: Texts) -> dict[str, Any]:
         "commands": _commands(answer),
         "follow_up": list(answer.follow_up),
     }
+
+
+def questions_form(texts: Texts) -> dict[str, Any]:
+    """The list of prepared questions."""
+    rows = [
+        {
+            "id": item.id, "title": item.title[texts.language], "question": item.question[texts.language],
+            "kind": item.kind, "tags": list(item.tags),
+        }
+        for item in community_questions()
+    ]  # fmt: skip
+    return {"schema_version": SCHEMA_VERSION, "language": texts.language, "questions": rows}
 
 
 def understood_form(asked: Understood) -> dict[str, Any]:
