@@ -4,8 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from fitserve.ask.choices import buy, compare, engines, quant, whatfits
+from fitserve.ask.choices import engines, quant
+from fitserve.ask.comparing import compare
 from fitserve.ask.ground import Ground, ground_of
+from fitserve.ask.offers import buy, whatfits
 from fitserve.ask.other import FromLog, cost, failure, finetune, quantize, unclear
 from fitserve.ask.parsed import Parser, merged
 from fitserve.ask.running import context, fit, howto, speed, users

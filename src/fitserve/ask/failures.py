@@ -18,7 +18,7 @@ def quoted_failures(text: str) -> tuple[str, ...]:
 @lru_cache(maxsize=1)
 def _spoken() -> tuple[tuple[re.Pattern[str], str], ...]:
     rows = load_toml("fitserve.ask", "failures.toml")["failures"]
-    return tuple((re.compile(row["pattern"], re.IGNORECASE), row["category"]) for row in rows)
+    return tuple((re.compile(row["pattern"], re.IGNORECASE | re.ASCII), row["category"]) for row in rows)
 
 
 @lru_cache(maxsize=1)

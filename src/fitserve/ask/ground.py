@@ -74,7 +74,7 @@ def fields_of(ground: Ground, gpus: Gpus | None = None, **over: Any) -> dict[str
         "os": asked.os if not asked.are_alternatives else None,
         "engine": _engines(asked),
         "engine_version": asked.engine_version if len(asked.engines) == 1 else None,
-        "format": _exact_format(asked.formats),
+        "format": exact_format(asked.formats),
         "kv_format": asked.kv_format,
         "context": asked.context_tokens,
         "concurrency": asked.concurrency,
@@ -91,7 +91,7 @@ def _engines(asked: Understood) -> tuple[str, ...]:
     return _ENGINE_OF[generic] if generic and len(asked.formats) == 1 else ()
 
 
-def _exact_format(formats: Sequence[str]) -> str | None:
+def exact_format(formats: Sequence[str]) -> str | None:
     """The one format that was named, where it is a single one and not a width or a family."""
     return formats[0] if len(formats) == 1 and not is_generic(formats[0]) else None
 
@@ -151,13 +151,20 @@ def _mended(fields: dict[str, Any], error: InputError) -> tuple[dict[str, Any], 
         if problem.code == "context_beyond_model":
             changed["context"] = given["limit_tokens"]
             notes.append(
-                note("ask_context_cut", model=given["model"], context_tokens=given["context_tokens"], limit_tokens=given["limit_tokens"])
+                note(
+                    "ask_context_cut",
+                    model=given["model"],
+                    context_tokens=given["context_tokens"],
+                    limit_tokens=given["limit_tokens"],
+                )
             )
         elif problem.code in {"unknown_version", "version_without_engine"}:
             changed["engine_version"] = None
             notes.append(note("ask_version_unknown", given=str(fields.get("engine_version"))))
         elif problem.code == "format_fixed_by_repository":
-            changed["model"], changed["format"] = (given["base"], fields["format"]) if given["base"] != "-" else (fields["model"], None)
+            changed["model"], changed["format"] = (
+                (given["base"], fields["format"]) if given["base"] != "-" else (fields["model"], None)
+            )
         else:
             raise error
     return changed, notes
@@ -255,7 +262,10 @@ def flags(ground: Ground, model: str | None, gpus: Gpus | None = None, **more: A
 
 def lacking(item: Evaluated) -> Reason | None:
     """The reason that weighs most against a candidate."""
-    order = sorted(item.reasons, key=lambda reason: (reason.severity is not Severity.BLOCKER, reason.verdict is not Verdict.NOT_SUPPORTED))
+    order = sorted(
+        item.reasons,
+        key=lambda reason: (reason.severity is not Severity.BLOCKER, reason.verdict is not Verdict.NOT_SUPPORTED),
+    )
     return order[0] if order and order[0].severity is Severity.BLOCKER else None
 
 

@@ -16,7 +16,22 @@ from fitserve.hardware.identify import gpu_rows, identify
 _LONGEST = 7
 _MOST = 1024
 _COUNTERS = ("장", "개", "대", "way", "웨이", "기", "장씩", "매")
-_BESIDE = {"gpu", "gpus", "card", "cards", "nvidia", "geforce", "tesla", "짜리", "graphics", "rtx", "그래픽카드", "카드", "노드", "서버"}
+_BESIDE = {
+    "gpu",
+    "gpus",
+    "card",
+    "cards",
+    "nvidia",
+    "geforce",
+    "tesla",
+    "짜리",
+    "graphics",
+    "rtx",
+    "그래픽카드",
+    "카드",
+    "노드",
+    "서버",
+}
 _BETWEEN = {"gpu", "gpus", "vram", "메모리", "memory", "nvidia", "sxm", "pcie", "with", "의"}
 _AFTER_ENGLISH = {"gpu", "gpus", "card", "cards", "way"}
 _AMOUNT = re.compile(r"(?P<size>\d+(?:\.\d+)?)(?P<unit>gib|gb|g|tb|t)?")
@@ -55,7 +70,11 @@ def _names() -> dict[str, str]:
     for key in load_toml("fitserve.hardware.catalog", "spoken_names.toml")["commonest"]:
         table.setdefault(key, key)
         table.setdefault(f"rtx{key}" if key[0].isdigit() else key, key)
-    return {key: name for key, name in table.items() if len(key) >= 2 and not key.startswith(("m1", "m2", "m3", "m4", "m5", "apple"))}
+    return {
+        key: name
+        for key, name in table.items()
+        if len(key) >= 2 and not key.startswith(("m1", "m2", "m3", "m4", "m5", "apple"))
+    }
 
 
 def once(notes: list[Reason]) -> list[Reason]:
@@ -127,7 +146,9 @@ def _card_at(spans: Spans, index: int, names: dict[str, str]) -> tuple[int, str]
 def _portable(spans: Spans, first: int, last: int, name: str) -> str:
     """The card of a notebook, where the catalogue has one of its own."""
     around = {spans.text(i) for i in (first - 1, first - 2, last, last + 1, last + 2)}
-    is_portable = bool(around & {"laptop", "mobile", "notebook"}) or any(word.startswith(("노트북", "랩탑")) for word in around)
+    is_portable = bool(around & {"laptop", "mobile", "notebook"}) or any(
+        word.startswith(("노트북", "랩탑")) for word in around
+    )
     portable = f"{name} laptop gpu" if is_portable else ""
     key = re.sub(r"[^a-z0-9]+", "", f"{identify(name).device.id} laptop")
     return identify(key).device.id if portable and key in _names() else name
@@ -138,7 +159,9 @@ def _is_plain_number(spans: Spans, index: int, last: int, key: str) -> bool:
     if not key.isdecimal():
         return False
     after = spans.text(last)
-    return len(key) < 4 or after in {"token", "tokens", "원", "만원", "usd", "ms"} or spans.text(index - 1) in {"$", "₩"}
+    return (
+        len(key) < 4 or after in {"token", "tokens", "원", "만원", "usd", "ms"} or spans.text(index - 1) in {"$", "₩"}
+    )
 
 
 def _variant(name: str, memory_bytes: int) -> str | None:
@@ -217,7 +240,11 @@ def _counted(spans: Spans, index: int) -> int | None:
     number = number_of(word)
     if number is None or number > _MOST or word in {"a", "an"}:
         return None
-    if after.startswith(_COUNTERS) or after in _AFTER_ENGLISH or (after == "x" and not number_of(spans.text(index + 2))):
+    if (
+        after.startswith(_COUNTERS)
+        or after in _AFTER_ENGLISH
+        or (after == "x" and not number_of(spans.text(index + 2)))
+    ):
         if after.startswith("기") and not after.startswith(("기로", "기를", "기 ", "기에")) and after != "기":
             return None
         if after.startswith("개월") or after.startswith("대화") or after.startswith("기준"):
@@ -230,7 +257,11 @@ def _counted(spans: Spans, index: int) -> int | None:
 def _count_before(spans: Spans, first: int) -> int | None:
     index = first - 1
     skipped = 0
-    while spans.text(index) in {*_BESIDE, "of", "x", "의", "장의", "개의", "used", "중고", "장", "대의", "my", "old", "new"} and skipped < 4:
+    while (
+        spans.text(index)
+        in {*_BESIDE, "of", "x", "의", "장의", "개의", "used", "중고", "장", "대의", "my", "old", "new"}
+        and skipped < 4
+    ):
         index -= 1
         skipped += 1
     korean = re.match(r"(?P<number>[가-힣]{1,2}?)(장의|대의|개의)$", spans.text(index))
@@ -249,7 +280,11 @@ def _count_before(spans: Spans, first: int) -> int | None:
 
 def _apple(spans: Spans) -> Iterator[tuple[int, Named, list[Reason]]]:
     """Chips and machines of Apple, with the memory that stands nearest."""
-    chips = [i for i, word in enumerate(spans.words) if _CHIP.fullmatch(word.text) or re.fullmatch(r"m[1-9](pro|max|ultra)", word.text)]
+    chips = [
+        i
+        for i, word in enumerate(spans.words)
+        if _CHIP.fullmatch(word.text) or re.fullmatch(r"m[1-9](pro|max|ultra)", word.text)
+    ]
     machines = [i for i, word in enumerate(spans.words) if word.text in _MACS or word.text.startswith("맥에서")]
     if not chips and not machines:
         return
@@ -352,7 +387,9 @@ def card_of_memory(memory_bytes: int, cards: int) -> tuple[str, int]:
     rows = [(row[0], row[1], row[2]) for row in lexicon()["cards"]["rows"]]
     if cards > 1:
         singles = [row for row in rows if row[2] == 1] or rows
-        best = max((row for row in singles if row[0] <= size * (1 + _CLOSE)), key=lambda row: row[0], default=singles[0])
+        best = max(
+            (row for row in singles if row[0] <= size * (1 + _CLOSE)), key=lambda row: row[0], default=singles[0]
+        )
         return best[1], cards
     best = max((row for row in rows if row[0] <= size * (1 + _CLOSE)), key=lambda row: row[0], default=rows[0])
     return best[1], best[2]

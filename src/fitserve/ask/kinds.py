@@ -29,11 +29,12 @@ class Found:
 
 @lru_cache(maxsize=1)
 def _cues() -> Mapping[str, tuple[re.Pattern[str], re.Pattern[str] | None, re.Pattern[str] | None]]:
-    """Strong, usual and never patterns of each kind."""
+    """Strong, usual and never patterns of each kind. ASCII: a Korean particle ends an English word."""
     table: dict[str, Any] = {}
     for kind, row in load_toml("fitserve.ask", "kinds.toml").items():
         table[kind] = tuple(
-            re.compile("|".join(f"(?:{p})" for p in row[name])) if row.get(name) else None for name in ("strong", "usual", "never")
+            re.compile("|".join(f"(?:{p})" for p in row[name]), re.ASCII) if row.get(name) else None
+            for name in ("strong", "usual", "never")
         )
     return table
 
@@ -109,7 +110,9 @@ def _is_failure(cues: Mapping[str, int], found: Found) -> bool:
 
 
 def _asks_otherwise(cues: Mapping[str, int]) -> bool:
-    return any(cues.get(kind, 0) >= _STRONG for kind in ("users", "context", "speed", "whatfits", "buy", "cost", "compare"))
+    return any(
+        cues.get(kind, 0) >= _STRONG for kind in ("users", "context", "speed", "whatfits", "buy", "cost", "compare")
+    )
 
 
 def _is_cost(cues: Mapping[str, int], found: Found) -> bool:
@@ -128,7 +131,9 @@ def _is_compare(cues: Mapping[str, int], found: Found) -> bool:
         return False
     if cues.get("engine", 0) >= _STRONG and max(found.models, found.gpus, found.formats) < 2:
         return False
-    return cues.get("compare", 0) >= _USUAL and (found.models >= 2 or found.gpus >= 2 or found.engines >= 2 or found.formats >= 2)
+    return cues.get("compare", 0) >= _USUAL and (
+        found.models >= 2 or found.gpus >= 2 or found.engines >= 2 or found.formats >= 2
+    )
 
 
 def _is_quant(cues: Mapping[str, int], found: Found) -> bool:

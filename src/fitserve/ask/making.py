@@ -44,7 +44,9 @@ def _kind(weight_format: WeightFormat) -> str | None:
 
 
 def _values(model_id: str, weight_format: WeightFormat) -> dict[str, str]:
-    module, modifier, scheme = _MODIFIERS.get(weight_format.name, ("quantization", "QuantizationModifier", _SCHEMES.get(weight_format.name, "")))
+    module, modifier, scheme = _MODIFIERS.get(
+        weight_format.name, ("quantization", "QuantizationModifier", _SCHEMES.get(weight_format.name, ""))
+    )
     bits = weight_format.bits or 0
     return {
         "model": model_id, "name": model_id.split("/")[-1], "type": weight_format.gguf_mix or "Q4_K_M",

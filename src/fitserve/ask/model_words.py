@@ -110,7 +110,9 @@ def _spelled(spans: Spans) -> list[Hit]:
             (
                 Hit(index, last, table[key])
                 for last in range(min(len(spans.words), index + _LONGEST), index, -1)
-                if spans.is_free(index, last) and (key := spans.joined(index, last)) in table and _is_name(spans, index, last, key)
+                if spans.is_free(index, last)
+                and (key := spans.joined(index, last)) in table
+                and _is_name(spans, index, last, key)
             ),
             None,
         )
@@ -182,7 +184,11 @@ def _families(spans: Spans) -> list[Hit]:
     for index, word in enumerate(spans.words):
         if index in spans.taken or word.text not in _family_words():
             continue
-        sizes = [i for i in (*range(index + 1, index + 4), index - 1) if _SIZE.fullmatch(spans.text(i)) and i not in spans.taken]
+        sizes = [
+            i
+            for i in (*range(index + 1, index + 4), index - 1)
+            if _SIZE.fullmatch(spans.text(i)) and i not in spans.taken
+        ]
         size = spans.text(sizes[0]) if sizes else None
         found = _of_family(word.text, size, spans.plain)
         if found is None:
@@ -195,8 +201,24 @@ def _families(spans: Spans) -> list[Hit]:
 
 @lru_cache(maxsize=1)
 def _family_words() -> frozenset[str]:
-    usual = {"llama", "qwen", "gemma", "mistral", "mixtral", "deepseek", "exaone", "solar", "kanana", "phi", "yi", "kimi", "glm"}
-    return frozenset(usual | {"nemotron", "granite", "falcon", "codellama", "hyperclova", "hyperclovax", "devstral", "gptoss"})
+    usual = {
+        "llama",
+        "qwen",
+        "gemma",
+        "mistral",
+        "mixtral",
+        "deepseek",
+        "exaone",
+        "solar",
+        "kanana",
+        "phi",
+        "yi",
+        "kimi",
+        "glm",
+    }
+    return frozenset(
+        usual | {"nemotron", "granite", "falcon", "codellama", "hyperclova", "hyperclovax", "devstral", "gptoss"}
+    )
 
 
 def _of_family(family: str, size: str | None, text: str) -> str | None:
@@ -207,7 +229,11 @@ def _of_family(family: str, size: str | None, text: str) -> str | None:
     for model_id, row in rows().items():
         tail = model_id.split("/")[-1].lower()
         plain = re.sub(r"[\s_\-.]+", "", tail)
-        if row["quantized_from"] or "derivative" in (row["tags"] or ()) or not re.sub(r"^(meta|nvidia|hyper)", "", plain).startswith(name.removeprefix("hyper")):
+        if (
+            row["quantized_from"]
+            or "derivative" in (row["tags"] or ())
+            or not re.sub(r"^(meta|nvidia|hyper)", "", plain).startswith(name.removeprefix("hyper"))
+        ):
             continue
         if version and not re.sub(r"^meta", "", plain).startswith(name + version.replace(".", "")):
             continue
@@ -228,7 +254,16 @@ def _of_family(family: str, size: str | None, text: str) -> str | None:
 
 def _usual(family: str) -> str | None:
     """The model that a family's name alone means."""
-    table = {"llama": "llama3.1", "qwen": "qwen3", "gemma": "gemma3:12b", "deepseek": "deepseek-r1", "phi": "phi4", "yi": "yi:34b", "kimi": "kimi-k2", "glm": "glm-4.6"}
+    table = {
+        "llama": "llama3.1",
+        "qwen": "qwen3",
+        "gemma": "gemma3:12b",
+        "deepseek": "deepseek-r1",
+        "phi": "phi4",
+        "yi": "yi:34b",
+        "kimi": "kimi-k2",
+        "glm": "glm-4.6",
+    }
     try:
         return resolve_name(table[family]).id if family in table else resolve_name(family).id
     except InputError:

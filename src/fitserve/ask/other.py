@@ -54,22 +54,29 @@ def cost(ground: Ground, today: str) -> AskAnswer:
         found = cost_of_request(CostRequest.read(**fields), today)
     except InputError:
         gpus = tuple(item.gpu for item in ground.gpus)
-        return answered(ground, "unknown", [Say(note("ask_price_unknown", gpus=gpus), strong=True), *_owned(ground)], notes=notes)
+        return answered(
+            ground, "unknown", [Say(note("ask_price_unknown", gpus=gpus), strong=True), *_owned(ground)], notes=notes
+        )
     blocks += [Costs(found)]
     if chosen is not None:
         blocks += [Heading("ask_plans"), PlanTable((chosen,), rate=found.rate)]
     power = [*_owned(ground)]
-    words = [f"--gpu {text}" for text in fields["gpu"]] + ([f"--usd-per-hour {asked.usd_per_hour}"] if asked.usd_per_hour else [])
+    words = [f"--gpu {text}" for text in fields["gpu"]] + (
+        [f"--usd-per-hour {asked.usd_per_hour}"] if asked.usd_per_hour else []
+    )
     words += [f"--hours {format(hours, 'f')}" for hours in asked.hours]
     words += [f"--currency KRW --exchange-rate {asked.exchange_rate}"] if asked.exchange_rate else []
-    follow = (f"fitserve cost {' '.join(words)}", f"fitserve cost {' '.join(words)} --hardware-usd 2000 --years 3 --usd-per-kwh 0.15")
+    follow = (
+        f"fitserve cost {' '.join(words)}",
+        f"fitserve cost {' '.join(words)} --hardware-usd 2000 --years 3 --usd-per-kwh 0.15",
+    )
     plans = () if chosen is None else (chosen,)
     return answered(ground, None, [*blocks, *power], plans=plans, notes=(*notes, *found.notes), follow_up=follow)
 
 
 def _cost_of_model(ground: Ground, today: str) -> AskAnswer:
     """A model without hardware: the cheapest cards that carry it."""
-    from fitserve.ask.choices import buy  # the answer to what one would rent
+    from fitserve.ask.offers import buy  # the answer to what one would rent
 
     return buy(ground)
 
@@ -85,7 +92,15 @@ def _owned(ground: Ground) -> list[Block]:
         if watts:
             per_card = Decimal(watts) / (row["devices_per_board"] or 1) if row else Decimal(0)
             kwh = per_card * item.count * 24 * 30 / 1000
-            found.append(note("ask_power", count=item.count, gpu=item.gpu, watts=f"{per_card * item.count:,.0f}", kwh=f"{kwh:,.0f}"))
+            found.append(
+                note(
+                    "ask_power",
+                    count=item.count,
+                    gpu=item.gpu,
+                    watts=f"{per_card * item.count:,.0f}",
+                    kwh=f"{kwh:,.0f}",
+                )
+            )
     return [Bullets(tuple(found))] if found else []
 
 
@@ -97,13 +112,21 @@ def finetune(ground: Ground) -> AskAnswer:
     model = ground.world.read_model(ground.model).model
     rules = load_toml("fitserve.ask", "training.toml")
     source = Source(**rules["source"])
-    have = sum((item.memory_bytes or device(item.gpu).memory_bytes) * item.count for item in ground.gpus if item.gpu != "none")
+    have = sum(
+        (item.memory_bytes or device(item.gpu).memory_bytes) * item.count for item in ground.gpus if item.gpu != "none"
+    )
     rows: list[tuple[str | tuple[str, float | int], ...]] = []
     needs: dict[str, int] = {}
     params = model.params()
     for name, row in rules["methods"].items():
         needs[name] = int(params * row["bytes_per_parameter"])
-        rows.append((_METHODS[name], ("bytes", needs[name]), "–" if not have else f"verdict:{'fits' if needs[name] < have else 'does_not_fit'}"))
+        rows.append(
+            (
+                _METHODS[name],
+                ("bytes", needs[name]),
+                "–" if not have else f"verdict:{'fits' if needs[name] < have else 'does_not_fit'}",
+            )
+        )
     method = asked.method or _largest(needs, have)
     need = needs[method]
     blocks: list[Block] = []
@@ -115,11 +138,23 @@ def finetune(ground: Ground) -> AskAnswer:
         )  # fmt: skip
         blocks.append(Say(code, strong=True))
     else:
-        blocks.append(Say(note("ask_finetune_needs", method=_METHODS[method], model=model.id, need_bytes=need), strong=True))
-    blocks += [Heading("ask_finetune_table"), Grid(("ask_method", ">ask_least", "verdict"), tuple(rows)), Say(note("ask_finetune_floor", source))]
+        blocks.append(
+            Say(note("ask_finetune_needs", method=_METHODS[method], model=model.id, need_bytes=need), strong=True)
+        )
+    blocks += [
+        Heading("ask_finetune_table"),
+        Grid(("ask_method", ">ask_least", "verdict"), tuple(rows)),
+        Say(note("ask_finetune_floor", source)),
+    ]
     if verdict == "does_not_fit":
         smaller = [name for name, value in needs.items() if value < have * rules["room"]["share"]]
-        blocks.append(Say(note("ask_finetune_instead", methods=tuple(_METHODS[name] for name in smaller)) if smaller else note("ask_finetune_never")))
+        blocks.append(
+            Say(
+                note("ask_finetune_instead", methods=tuple(_METHODS[name] for name in smaller))
+                if smaller
+                else note("ask_finetune_never")
+            )
+        )
     more = tuple(f"fitserve cost {flags(ground, None)} --hours 10 --hours 50 --hours 100" for _ in ground.gpus[:1])
     return answered(ground, verdict, blocks, follow_up=more)
 
@@ -149,16 +184,29 @@ def quantize(ground: Ground) -> AskAnswer:
         answer, _ = planned(narrowed)
         verdict, more, chosen = verdict_blocks(narrowed, answer)
         blocks += [Heading("ask_then_run"), *more, *plan_blocks(narrowed, answer, chosen)]
-        return answered(ground, verdict, blocks, plans=answer.plans[:3] or answer.rejected[:2], notes=answer.notes, follow_up=follow_up(ground, chosen, ground.model))
+        return answered(
+            ground,
+            verdict,
+            blocks,
+            plans=answer.plans[:3] or answer.rejected[:2],
+            notes=answer.notes,
+            follow_up=follow_up(ground, chosen, ground.model),
+        )
     needed = memory_needed(narrowed)
-    return answered(ground, None, [*blocks, *needed.blocks], plans=needed.plans, follow_up=follow_up(ground, None, ground.model))
+    return answered(
+        ground, None, [*blocks, *needed.blocks], plans=needed.plans, follow_up=follow_up(ground, None, ground.model)
+    )
 
 
 def failure(ground: Ground, from_log: FromLog | None = None) -> AskAnswer:
     """The named error to its cause and fix; then whether the model could run there at all."""
     asked = ground.asked
     blocks: list[Block] = []
-    known = {"gpu": tuple(item.gpu for item in ground.gpus), "engine": next(iter(asked.engines), None), "model": next(iter(asked.models), None)}
+    known = {
+        "gpu": tuple(item.gpu for item in ground.gpus),
+        "engine": next(iter(asked.engines), None),
+        "model": next(iter(asked.models), None),
+    }
     told = from_log(asked.text, known) if from_log is not None else ()
     causes = told or _causes(asked.errors)
     if causes:
@@ -173,16 +221,30 @@ def failure(ground: Ground, from_log: FromLog | None = None) -> AskAnswer:
         if chosen is None:
             open_answer, _ = planned(replace(ground, asked=replace(asked, formats=(), engines=(), engine_version=None)))
             good = one_per_format(sensible(open_answer.plans), 4)
-            blocks += [Heading("ask_instead"), PlanTable(good), *command_blocks(ground, good[0])] if good else instead_blocks(ground, answer)
+            blocks += (
+                [Heading("ask_instead"), PlanTable(good), *command_blocks(ground, good[0])]
+                if good
+                else instead_blocks(answer)
+            )
         blocks += plan_blocks(ground, answer, chosen)
     if not causes and not blocks:
         return answered(ground, None, [Say(note("ask_show_log"), strong=True)], follow_up=("fitserve diagnose LOG",))
     if not causes:
         blocks.append(Say(note("ask_show_log")))
-    more_commands = ("fitserve diagnose LOG " + flags(ground, None), *follow_up(ground, chosen, next(iter(asked.models), None)))
+    more_commands = (
+        "fitserve diagnose LOG " + flags(ground, None),
+        *follow_up(ground, chosen, next(iter(asked.models), None)),
+    )
     plans = () if answer is None else (answer.plans[:3] or answer.rejected[:3])
     found = "does_not_fit" if verdict == "does_not_fit" else verdict
-    return answered(ground, found, blocks, plans=plans, notes=() if answer is None else answer.notes, follow_up=tuple(text.strip() for text in more_commands))
+    return answered(
+        ground,
+        found,
+        blocks,
+        plans=plans,
+        notes=() if answer is None else answer.notes,
+        follow_up=tuple(text.strip() for text in more_commands),
+    )
 
 
 def _causes(errors: tuple[str, ...]) -> tuple[Reason, ...]:
@@ -219,5 +281,3 @@ def unclear(ground: Ground) -> AskAnswer:
         blocks.append(Say(note("ask_missing_both"), strong=True))
     blocks.append(Bullets((note("ask_example_fit"), note("ask_example_quant"), note("ask_example_whatfits"))))
     return answered(ground, None, blocks)
-
-

@@ -32,7 +32,15 @@ def merged(asked: Understood, given: Mapping[str, Any] | None) -> Understood:
     gpus = asked.gpus or tuple(Named(gpu=gpu, count=number) for gpu in cards)
     kind = given.get("kind")
     wanted = kind if asked.kind == "unclear" and kind in KINDS and (models or gpus) else asked.kind
-    return replace(asked, kind=wanted, models=models, engines=engines, formats=formats, gpus=gpus, unknown=() if models else asked.unknown)
+    return replace(
+        asked,
+        kind=wanted,
+        models=models,
+        engines=engines,
+        formats=formats,
+        gpus=gpus,
+        unknown=() if models else asked.unknown,
+    )
 
 
 def _named(given: object, find: Callable[[str], str]) -> tuple[str, ...]:

@@ -19,7 +19,6 @@ from fitserve.ask.ground import (
 )
 from fitserve.ask.premises import corrections
 from fitserve.ask.types import Against, AskAnswer, Block, Bullets, Command, Heading, Memory, Numbers, PlanTable, Say
-from fitserve.engines.registry import engine
 from fitserve.foundation.reasons import Reason, Severity, Verdict, note
 from fitserve.plan.answer import Answer, launch_command
 from fitserve.search.evaluate import Evaluated
@@ -89,7 +88,9 @@ def _no(answer: Answer) -> tuple[str, list[Block], Evaluated | None]:
     memory = [item for item in answer.rejected if item.verdict is Verdict.DOES_NOT_FIT]
     nearest = min(memory, key=needed_bytes) if memory else answer.rejected[0]
     if memory:
-        sentence = note("ask_does_not_fit", need_bytes=needed_bytes(nearest), have_bytes=capacity_bytes(nearest), **said(nearest))
+        sentence = note(
+            "ask_does_not_fit", need_bytes=needed_bytes(nearest), have_bytes=capacity_bytes(nearest), **said(nearest)
+        )
         why = lacking(nearest)
         return "does_not_fit", [Say(sentence, strong=True), *([Say(why)] if why else [])], None
     why = lacking(nearest)
@@ -138,6 +139,7 @@ def command_blocks(ground: Ground, chosen: Evaluated | None) -> list[Block]:
 
 
 def since(item: Evaluated) -> list[Block]:
+    """The first release that runs a plan, and the one that its command is for."""
     version = first_version(item)
     title = item.deployment.engine
     newest = item.deployment.engine_version
@@ -156,61 +158,47 @@ def quantize_steps(item: Evaluated) -> list[Block]:
     return [] if made is None else [Heading("ask_make"), *made]
 
 
-def instead_blocks(ground: Ground, answer: Answer) -> list[Block]:
-    """Another model that runs well where this one does not, from the computed fixes."""
-    fixes = [fix for item in answer.rejected for fix in item.fixes if fix.knob == "model"]
-    offloads = [fix for item in answer.rejected for fix in item.fixes if fix.knob == "offload"]
-    devices = [fix for item in answer.rejected for fix in item.fixes if fix.knob == "devices"]
-    blocks: list[Block] = []
-    sentences: list[Reason] = []
+def instead_blocks(answer: Answer, devices: bool = True) -> list[Block]:
+    """What runs where this does not, from the computed fixes: another model, layers in RAM, more devices."""
+    fixes = [fix for item in answer.rejected for fix in item.fixes]
     items: list[Evaluated] = []
-    if fixes:
-        items.append(fixes[0].result)
-        sentences.append(note("ask_instead_model", **said(fixes[0].result)))
-    good = [fix for fix in offloads if not is_severe(fix.result)]
-    if good:
-        speed = good[0].result.speed
-        rate = None if speed is None else round(speed.per_user_tok_per_s.likely, 1)
-        host = 0 if good[0].result.budget is None else good[0].result.budget.host_bytes
-        sentences.append(note("ask_instead_offload", host_bytes=host, rate=rate, **said(good[0].result)))
-        items.append(good[0].result)
-    if devices:
-        better = min((fix for fix in devices if not is_severe(fix.result)), key=lambda fix: len(fix.result.deployment.machine.devices), default=None)
-        if better is not None:
-            sentences.append(note("ask_instead_devices", **said(better.result)))
-            items.append(better.result)
-    if sentences:
-        blocks += [Heading("ask_instead"), Bullets(tuple(sentences)), PlanTable(tuple(items), names_model=True)]
-    return blocks
+    sentences: list[Reason] = []
+    for fix in [fix for fix in fixes if fix.knob == "model"][:1]:
+        items.append(fix.result)
+        sentences.append(note("ask_instead_model", **said(fix.result)))
+    for fix in [fix for fix in fixes if fix.knob == "offload" and not is_severe(fix.result)][:1]:
+        items.append(fix.result)
+        speed, budget = fix.result.speed, fix.result.budget
+        rate = None if speed is None else float(f"{speed.per_user_tok_per_s.likely:.2g}")
+        host = 0 if budget is None else budget.host_bytes
+        sentences.append(note("ask_instead_offload", host_bytes=host, rate=rate, **said(fix.result)))
+    larger = [fix.result for fix in fixes if fix.knob == "devices" and not is_severe(fix.result)] if devices else []
+    fewest = min(larger, key=lambda item: len(item.deployment.machine.devices), default=None)
+    if fewest is not None:
+        items.append(fewest)
+        sentences.append(note("ask_instead_devices", **said(fewest)))
+    if not sentences:
+        return []
+    return [Heading("ask_instead"), Bullets(tuple(sentences)), PlanTable(tuple(items), names_model=True)]
 
 
 def follow_up(ground: Ground, chosen: Evaluated | None, model: str | None) -> tuple[str, ...]:
     """Commands that go on from the answer."""
     asked = ground.asked
-    settings = {"context": asked.context_tokens, "concurrency": asked.concurrency}
     found: list[str] = []
     if model is not None:
-        found.append(f"fitserve plan {flags(ground, model, **settings)}")
+        words = flags(ground, model, context=asked.context_tokens, concurrency=asked.concurrency)
+        found.append(f"fitserve plan {words}")
     if chosen is not None:
         d = chosen.deployment
-        context = min(2 * d.context_tokens, d.model.max_context_tokens)
-        found.append(
-            f"fitserve estimate {flags(ground, d.model.id, engine=d.engine, format=d.weight_format.name, context=context, concurrency=max(4, asked.concurrency or 1))}"
-        )
-        found.append(f"fitserve plan {flags(ground, d.model.id, engine=d.engine, format=d.weight_format.name, out='compose.yaml')}")
+        fixed = {"engine": d.engine, "format": d.weight_format.name}
+        longer = min(2 * d.context_tokens, d.model.max_context_tokens)
+        more = flags(ground, d.model.id, None, **fixed, context=longer, concurrency=max(4, asked.concurrency or 1))
+        found.append(f"fitserve estimate {more}")
+        found.append(f"fitserve plan {flags(ground, d.model.id, None, **fixed, out='compose.yaml')}")
     if ground.gpus:
         found.append(f"fitserve fit {flags(ground, None)}")
     return tuple(found)
-
-
-def on_windows(item: Evaluated) -> bool:
-    """Whether the plan runs on Windows."""
-    return item.deployment.machine.host.os == "windows"
-
-
-def runs_natively(item: Evaluated) -> bool:
-    """Whether the engine of a plan has a build for its system."""
-    return item.deployment.machine.host.os in engine(item.deployment.engine).native_os
 
 
 def without_formats(ground: Ground) -> Ground:

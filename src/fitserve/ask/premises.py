@@ -27,9 +27,9 @@ def _holds(row: Mapping[str, Any], asked: Understood) -> bool:
     lower = asked.text.lower()
     count = max((item.count for item in asked.gpus), default=0)
     count = max(count, sum(item.count for item in asked.gpus) if not asked.are_alternatives else 0)
-    if "words" in row and not re.search(row["words"], lower):
+    if "words" in row and not re.search(row["words"], lower, re.ASCII):
         return False
-    if "and_words" in row and not re.search(row["and_words"], lower):
+    if "and_words" in row and not re.search(row["and_words"], lower, re.ASCII):
         return False
     if "formats" in row and not set(row["formats"]) & set(asked.formats):
         return False
@@ -79,7 +79,12 @@ def _capability(code: str, card: Accelerator, need: str, source: Source | None) 
 
 def _engines(asked: Understood) -> Iterator[Reason]:
     """Engines on a system or on devices that they do not run on."""
-    named = dict.fromkeys([*asked.engines, *(name.split(":")[0].replace("exl", "exllamav") for name in asked.formats if name.startswith("exl"))])
+    named = dict.fromkeys(
+        [
+            *asked.engines,
+            *(name.split(":")[0].replace("exl", "exllamav") for name in asked.formats if name.startswith("exl")),
+        ]
+    )
     vendors = {card.vendor for card in _devices(asked)}
     for name in named:
         chosen = engine(name)

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from fitserve.ask.answer import FromLog, ask
+from fitserve.ask.answer import ask
+from fitserve.ask.other import FromLog
 from fitserve.ask.types import AskAnswer
 from fitserve.foundation.errors import InputError
 from fitserve.foundation.facts import load_toml

@@ -1,5 +1,6 @@
 """Answers about one model on one machine: does it run, how, how fast, how long a context, how many users."""
 
+from dataclasses import replace
 from typing import Any
 
 from fitserve.ask.ground import (
@@ -25,6 +26,7 @@ from fitserve.ask.parts import (
     verdict_blocks,
     without_formats,
 )
+from fitserve.ask.premises import corrections
 from fitserve.ask.types import AskAnswer, Block, Bullets, Curve, Grid, Heading, Named, PlanTable, Say
 from fitserve.foundation.errors import InputError
 from fitserve.foundation.reasons import Reason, note
@@ -34,7 +36,17 @@ from fitserve.plan.answer import Answer, estimate
 from fitserve.plan.request import EstimateRequest
 from fitserve.search.evaluate import Evaluated, quality_class
 
-_FORMATS = ("bf16", "fp8", "gguf:Q8_0", "gguf:Q6_K", "gguf:Q5_K_M", "gguf:Q4_K_M", "awq-4bit", "gguf:Q3_K_M", "gguf:IQ2_M")
+_FORMATS = (
+    "bf16",
+    "fp8",
+    "gguf:Q8_0",
+    "gguf:Q6_K",
+    "gguf:Q5_K_M",
+    "gguf:Q4_K_M",
+    "awq-4bit",
+    "gguf:Q3_K_M",
+    "gguf:IQ2_M",
+)
 _LENGTHS = (4096, 8192, 16384, 32768, 65536, 131072, 262144, 524288, 1048576)
 _HOLDERS = (
     ("rtx-3060-12gb", 1), ("rtx-4090", 1), ("rtx-5090", 1), ("rtx-a6000", 1), ("a100-sxm-80gb", 1), ("h200-sxm-141gb", 1),
@@ -51,10 +63,17 @@ def fit(ground: Ground) -> AskAnswer:
     answer, notes = planned(ground)
     verdict, blocks, chosen = verdict_blocks(ground, answer)
     if chosen is None:
-        blocks += instead_blocks(ground, answer) or _other_formats(ground)
+        blocks += instead_blocks(answer) or _other_formats(ground)
     blocks += _asked_format(ground, answer, chosen)
     blocks += plan_blocks(ground, answer, chosen)
-    blocks.append(Say(note("ask_give_me", command=f"fitserve estimate {flags(ground, ground.model, format='FORMAT', context='32k', concurrency=4)}")))
+    blocks.append(
+        Say(
+            note(
+                "ask_give_me",
+                command=f"fitserve estimate {flags(ground, ground.model, format='FORMAT', context='32k', concurrency=4)}",
+            )
+        )
+    )
     items = _items(answer, chosen)
     return answered(
         ground, verdict, blocks, plans=items, notes=(*notes, *answer.notes), rate=answer.rate,
@@ -75,20 +94,32 @@ def _other_formats(ground: Ground) -> list[Block]:
     answer, _ = planned(without_formats(ground), engine=(), engine_version=None, format=None)
     good = one_per_format(sensible(answer.plans), 4)
     if not good:
-        return instead_blocks(ground, answer)
-    return [Heading("ask_instead"), Bullets((note("ask_instead_format", **said(good[0])),)), PlanTable(good), *command_blocks(ground, good[0])]
+        return instead_blocks(answer)
+    return [
+        Heading("ask_instead"),
+        Bullets((note("ask_instead_format", **said(good[0])),)),
+        PlanTable(good),
+        *command_blocks(ground, good[0]),
+    ]
 
 
 def _asked_format(ground: Ground, answer: Answer, chosen: Evaluated | None) -> list[Block]:
     """What the widest formats would need, where the best plan is a quantized one: the question behind the question."""
     if chosen is None or ground.asked.formats or not chosen.deployment.weight_format.is_quantized:
         return []
-    wide = [item for item in answer.rejected if item.deployment.weight_format.name in {"bf16", "fp8", "fp8-block", "f16"}]
+    wide = [
+        item for item in answer.rejected if item.deployment.weight_format.name in {"bf16", "fp8", "fp8-block", "f16"}
+    ]
     found: dict[str, Reason] = {}
     for item in wide:
         name = item.deployment.weight_format.name
         if name not in found:
-            found[name] = note("ask_too_wide", format=name, weights_bytes=0 if item.budget is None else item.budget.weights_bytes, have_bytes=sum(d.memory_bytes for d in item.deployment.machine.devices))
+            found[name] = note(
+                "ask_too_wide",
+                format=name,
+                weights_bytes=0 if item.budget is None else item.budget.weights_bytes,
+                have_bytes=sum(d.memory_bytes for d in item.deployment.machine.devices),
+            )
     return [Bullets(tuple(found.values()))] if found else []
 
 
@@ -102,10 +133,12 @@ def howto(ground: Ground) -> AskAnswer:
 
 
 def memory_or_engine(ground: Ground) -> AskAnswer:
-    """How to run something on hardware, with no model named: what fits there."""
-    from fitserve.ask.choices import whatfits  # answers to the other question
+    """A question on hardware that names no open model: what fits there; a closed model is a no."""
+    from fitserve.ask.offers import whatfits  # answers to the other question
 
-    return whatfits(ground)
+    found = whatfits(ground)
+    is_closed = any(reason.code == "ask_premise_closed" for reason in corrections(ground.asked))
+    return replace(found, verdict="not_supported") if is_closed else found
 
 
 def memory_needed(ground: Ground, with_command: bool = False) -> AskAnswer:
@@ -134,7 +167,10 @@ def memory_needed(ground: Ground, with_command: bool = False) -> AskAnswer:
                 strong=True,
             )
         )  # fmt: skip
-    blocks += [Heading("ask_need_table"), Grid(("ask_format", ">ask_weights", ">ask_kv", ">ask_total", "ask_smallest"), tuple(rows))]
+    blocks += [
+        Heading("ask_need_table"),
+        Grid(("ask_format", ">ask_weights", ">ask_kv", ">ask_total", "ask_smallest"), tuple(rows)),
+    ]
     chosen = _usual(items)
     if with_command and chosen is not None:
         blocks += [Say(note("ask_hardware_assumed", **said(chosen))), *command_blocks(ground, chosen)]
@@ -169,7 +205,13 @@ def _need(ground: Ground, name: str) -> Evaluated | None:
 
 def _least_bytes(ground: Ground, name: str) -> float:
     """The weights alone, at four fifths of the format's bits: a card below that need not be judged."""
-    bits = int(name[:-3]) if is_generic(name) and name.endswith("bit") else 2.0 if is_generic(name) else parse_format(name).effective_bits()
+    bits = (
+        int(name[:-3])
+        if is_generic(name) and name.endswith("bit")
+        else 2.0
+        if is_generic(name)
+        else parse_format(name).effective_bits()
+    )
     return 0.8 * ground.world.read_model(ground.model).model.params("text") * bits / 8
 
 
@@ -187,7 +229,7 @@ def context(ground: Ground) -> AskAnswer:
         )  # fmt: skip
         blocks = [Say(code, strong=True), *blocks[1:], *_lengths(ground, chosen), *_cache_formats(ground, chosen)]
     else:
-        blocks += instead_blocks(ground, answer)
+        blocks += instead_blocks(answer)
     blocks += plan_blocks(ground, answer, chosen)
     return answered(
         ground, verdict, blocks, plans=_items(answer, chosen), notes=(*notes, *answer.notes), rate=answer.rate,
@@ -202,8 +244,19 @@ def _lengths(ground: Ground, item: Evaluated) -> list[Block]:
             break
         judged = _estimated(ground, item, context=length)
         if judged is not None and judged.budget is not None:
-            rows.append((("tokens", length), ("bytes", judged.budget.kv.bytes_at_context), ("bytes", needed_bytes(judged)), f"verdict:{judged.verdict}"))
-    return [Heading("ask_by_length"), Grid((">ask_context", ">ask_kv", ">ask_total", "verdict"), tuple(rows))] if rows else []
+            rows.append(
+                (
+                    ("tokens", length),
+                    ("bytes", judged.budget.kv.bytes_at_context),
+                    ("bytes", needed_bytes(judged)),
+                    f"verdict:{judged.verdict}",
+                )
+            )
+    return (
+        [Heading("ask_by_length"), Grid((">ask_context", ">ask_kv", ">ask_total", "verdict"), tuple(rows))]
+        if rows
+        else []
+    )
 
 
 def _estimated(ground: Ground, item: Evaluated, **over: Any) -> Evaluated | None:
@@ -260,7 +313,7 @@ def speed(ground: Ground) -> AskAnswer:
         )  # fmt: skip
         blocks = [Say(sentence, strong=True), *blocks[1:]]
     elif chosen is None:
-        blocks += instead_blocks(ground, answer)
+        blocks += instead_blocks(answer)
     blocks += plan_blocks(ground, answer, chosen)
     return answered(
         ground, verdict, blocks, plans=_items(answer, chosen), notes=(*notes, *answer.notes), rate=answer.rate,
@@ -283,9 +336,11 @@ def users(ground: Ground) -> AskAnswer:
         sentence = note("ask_users", users=holds, context_tokens=many.deployment.context_tokens, **said(many))
         blocks = [Say(sentence, strong=True), *_wanted(ground, many, holds), *room_blocks(many), *_curve(ground, many)]
         if many.users_within_targets is not None:
-            blocks.insert(1, Say(note("ask_users_within", count=many.users_within_targets, wanted=ground.asked.min_tok_per_s)))
+            blocks.insert(
+                1, Say(note("ask_users_within", count=many.users_within_targets, wanted=ground.asked.min_tok_per_s))
+            )
     else:
-        blocks += instead_blocks(ground, answer)
+        blocks += instead_blocks(answer)
     blocks += plan_blocks(ground, answer, many)
     return answered(
         ground, verdict, blocks, plans=_items(answer, many), notes=(*notes, *answer.notes), rate=answer.rate,
@@ -302,7 +357,10 @@ def _widest(answer: Answer, chosen: Evaluated | None) -> Evaluated | None:
         item for item in answer.plans
         if item.budget is not None and quality_class(item.deployment.model, item.deployment.weight_format) <= min(level, SEVERE - 1)
     ]  # fmt: skip
-    return max([chosen, *good], key=lambda item: 0 if item.budget is None else min(item.budget.kv.max_concurrency, item.budget.max_num_seqs))
+    return max(
+        [chosen, *good],
+        key=lambda item: 0 if item.budget is None else min(item.budget.kv.max_concurrency, item.budget.max_num_seqs),
+    )
 
 
 def _wanted(ground: Ground, item: Evaluated, holds: int) -> list[Block]:

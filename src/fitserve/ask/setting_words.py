@@ -4,12 +4,10 @@ import re
 from collections.abc import Mapping
 
 from fitserve.ask.spans import Spans
-from fitserve.ask.text import lexicon
+from fitserve.ask.text import lexicon, pattern
 from fitserve.engines.registry import ENTRIES
 
-_GGUF = re.compile(
-    r"(?<![a-z0-9])(?P<ud>ud[-_ ]?)?(?P<type>i?q)(?P<bits>[1-8])(?:[-_ ]?(?P<kind>k|0|1|xxs|xs|nl|s|m)(?![a-z0-9]*b\b))?(?:[-_ ]?(?P<size>xl|xxs|xs|s|m|l))?(?![a-z0-9])"
-)
+_GGUF = pattern("gguf")
 _WIDTH = re.compile(r"(?<![\d.])(?P<bits>\d(?:\.\d+)?)\s*bpw")
 _EXL = re.compile(r"(?<![a-z])(?P<name>exl[23])(?:[\s:\-_]*(?P<bits>\d(?:\.\d+)?)(?:\s*bpw)?)?")
 _BITS = re.compile(r"(?<![\w.])(?P<bits>[2-8]|16)\s*-?\s*bit")
@@ -22,18 +20,23 @@ _NAMES: tuple[tuple[str, str], ...] = (
     (r"int8|인트8", "int8-w8a8"), (r"int4|인트4", "w4a16"),
 )  # fmt: skip
 _WHOLE = {"gguf": "gguf", "exl2": "exl2", "exl3": "exl3"}
-_KV = re.compile(
-    r"(?:kv[\s\-]*(?:캐시|cache|캐쉬)?|cache type|캐시)\s*(?:dtype|format|형식|를|을|은|는|만|도|가|as|in|to|with|at)?\s*(?P<format>fp8(?:_e[45]m[0-9])?|int8|int4|q8_0|q8|q4_0|q4|q5_1|f16|fp16|bf16|[48]\s*bit)"
-    r"|(?P<before>fp8|int8|q8_0|q8|q4_0|q4|[48]-?\s?bit)[\s\-]*kv(?:[\s\-]*(?:cache|캐시))?"
-)
-_KV_NAMES = {"q8": "q8_0", "q4": "q4_0", "fp16": "f16", "8bit": "q8_0", "4bit": "q4_0", "8-bit": "q8_0", "4-bit": "q4_0"}
+_KV = pattern("kv")
+_KV_NAMES = {
+    "q8": "q8_0",
+    "q4": "q4_0",
+    "fp16": "f16",
+    "8bit": "q8_0",
+    "4bit": "q4_0",
+    "8-bit": "q8_0",
+    "4-bit": "q4_0",
+}
 _ENGINES: tuple[tuple[str, str], ...] = (
     ("vllm", "vllm"), ("sglang", "sglang"), ("tensorrtllm", "tensorrt-llm"), ("tensorrt", "tensorrt-llm"),
     ("llamacpp", "llama.cpp"), ("ollama", "ollama"), ("exllamav3", "exllamav3"), ("exllamav2", "exllamav2"),
     ("tabbyapi", "exllamav3"), ("exllama", "exllamav3"), ("textgenerationwebui", "text-generation-webui"),
     ("transformers", "transformers"), ("tgi", "tgi"), ("mlx", "mlx"), ("lmstudio", "lmstudio"),
 )  # fmt: skip
-_VERSION = r"\s*(?:version|버전|ver\.?|==|=|v|의)?\s*v?(?P<version>\d+\.\d+(?:\.\d+)?(?:\.?post\d+)?|b\d{4,5})(?!\d*\s*(?:b|gb|bit|bpw)\b)"
+_VERSION = pattern("version").pattern
 _SYSTEMS = (
     (r"windows|(?<![a-z])wsl|powershell|\.bat", "windows"), (r"linux|ubuntu|debian|centos|rocky", "linux"),
     (r"macos|mac os|macstudio|macmini|macbook|applesilicon|(?<![a-z])imac|(?<![가-힣])맥(?:에서|에|으로|용)", "macos"),
@@ -53,13 +56,13 @@ def find_cache(spans: Spans) -> str | None:
 def find_formats(spans: Spans) -> list[str]:
     """Weight formats in the order of the question. `4bit` stands for any format of four bits, `gguf` for any mix."""
     found: list[tuple[int, str]] = []
-    for pattern, make in (
+    for wanted, make in (
         (_MLX, lambda m: f"mlx-{m['bits'] or m['other']}bit"),
         (_EXL, lambda m: f"{m['name']}:{m['bits']}bpw" if m["bits"] else m["name"]),
         (_GGUF, _gguf_name),
         (_WIDTH, lambda m: f"exl3:{m['bits']}bpw"),
     ):
-        for match in pattern.finditer(spans.plain):
+        for match in wanted.finditer(spans.plain):
             if spans.letters_free(match.start(), match.end()):
                 spans.take_letters(match.start(), match.end())
                 found.append((match.start(), make(match)))
@@ -69,9 +72,10 @@ def find_formats(spans: Spans) -> list[str]:
                 spans.take_letters(match.start(), match.end())
                 found.append((match.start(), name))
     found += _bits(spans, found)
-    if not any(name.startswith(("gguf:", "gguf")) for _, name in found) and (match := re.search(r"(?<![a-z])gguf(?![a-z])", spans.plain)):
-        if spans.letters_free(match.start(), match.end()):
-            found.append((match.start(), "gguf"))
+    whole = re.search(r"(?<![a-z])gguf(?![a-z])", spans.plain)
+    named = any(name.startswith("gguf") for _, name in found)
+    if whole is not None and not named and spans.letters_free(whole.start(), whole.end()):
+        found.append((whole.start(), "gguf"))
     return _without_widths(list(dict.fromkeys(name for _, name in sorted(found))))
 
 
@@ -100,7 +104,14 @@ def _gguf_name(match: re.Match[str]) -> str:
     if kind in {"m", "s"} and size is None:
         kind, size = "k", kind
     if kind is None:
-        return {"4": "gguf:Q4_K_M", "5": "gguf:Q5_K_M", "6": "gguf:Q6_K", "8": "gguf:Q8_0", "3": "gguf:Q3_K_M", "2": "gguf:Q2_K"}.get(bits, f"gguf:Q{bits}_0")
+        return {
+            "4": "gguf:Q4_K_M",
+            "5": "gguf:Q5_K_M",
+            "6": "gguf:Q6_K",
+            "8": "gguf:Q8_0",
+            "3": "gguf:Q3_K_M",
+            "2": "gguf:Q2_K",
+        }.get(bits, f"gguf:Q{bits}_0")
     if kind == "k" and size is None and bits in "345":
         size = "m"
     ud = "UD-" if match["ud"] else ""
@@ -142,17 +153,17 @@ def _version_before(spans: Spans, found: list[tuple[int, str, str | None]]) -> s
 
 def find_system(spans: Spans) -> str | None:
     """The operating system."""
-    return next((name for pattern, name in _SYSTEMS if re.search(pattern, spans.plain)), None)
+    return next((name for wanted, name in _SYSTEMS if re.search(wanted, spans.plain)), None)
 
 
 def find_method(spans: Spans) -> str | None:
     """The way of fine-tuning."""
     plain = spans.plain
-    for pattern, name in (
+    for wanted, name in (
         (r"qlora|q-lora|q lora", "qlora"), (r"(?<![a-z])dora(?![a-z])", "dora"), (r"(?<![a-z])lora(?![a-z])|peft", "lora"),
-        (r"full[\s\-]*(parameter |weight )?(fine|finetun|sft|training)|전체 (미세|파인|finetune|학습)|전체\s+finetune|풀\s*finetune|풀 ?파인", "full"),
+        (pattern("full_finetune").pattern, "full"),
     ):  # fmt: skip
-        if re.search(pattern, plain):
+        if re.search(wanted, plain):
             return name
     return None
 

@@ -24,7 +24,12 @@ def shortlist(memory_bytes: int, use: str, korean: bool) -> tuple[str, ...]:
     newest = sorted(chats, key=lambda row: (row["release_date"] or "", row["total_params"]), reverse=True)
     large = sorted(chats, key=lambda row: row["total_params"], reverse=True)
     named = [model_id for model_id in _usual() if any(row["id"] == model_id for row in chats)]
-    found = [*(model_id for _, model_id in known[:12]), *(row["id"] for row in large[:6]), *(row["id"] for row in newest[:4]), *named]
+    found = [
+        *(model_id for _, model_id in known[:12]),
+        *(row["id"] for row in large[:6]),
+        *(row["id"] for row in newest[:4]),
+        *named,
+    ]
     return tuple(dict.fromkeys(found))[:_MOST]
 
 

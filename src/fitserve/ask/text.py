@@ -33,6 +33,17 @@ def lexicon() -> Mapping[str, Any]:
     return load_toml("fitserve.ask", "words.toml")
 
 
+@lru_cache(maxsize=64)
+def pattern(name: str) -> re.Pattern[str]:
+    """A pattern of the grammar by its name."""
+    return re.compile(load_toml("fitserve.ask", "grammar.toml")[name])
+
+
+def patterns(name: str) -> tuple[re.Pattern[str], ...]:
+    """Patterns of the grammar that stand under one name, in order."""
+    return tuple(re.compile(text) for text in load_toml("fitserve.ask", "grammar.toml")[name])
+
+
 def language_of(text: str) -> str:
     """`ko` where a Korean letter stands in the text."""
     return "ko" if _HANGUL.search(text) else "en"

@@ -10,18 +10,16 @@ from fitserve.ask.kinds import Found, kind_of, scores
 from fitserve.ask.model_words import find_models
 from fitserve.ask.setting_words import find_cache, find_engines, find_formats, find_method, find_system, find_use
 from fitserve.ask.spans import Spans
-from fitserve.ask.text import language_of
+from fitserve.ask.text import language_of, pattern
 from fitserve.ask.types import Named, Understood
 from fitserve.foundation.reasons import Reason
 from fitserve.hardware.identify import device
 
-_THIS_MACHINE = re.compile(
-    r"(내|제|이|우리|지금) ?(컴퓨터|컴|pc|노트북|랩탑|데스크탑|데스크톱|머신|장비|서버)|(my|this) (own )?(computer|pc|laptop|machine|desktop|rig|box|server|system)(?! (with|has))",
-)
+_THIS_MACHINE = pattern("this_machine")
 _QUOTED = re.compile(r"(?:keyerror|architecture|architectures)\W{1,4}'?[\w\-]+'?")
-_NO_GPU = re.compile(r"cpu ?(만|only|로만|에서만|로 )|without (a )?gpu|no gpu|gpu ?없이|gpu ?(가|이)? ?없|그래픽카드 ?(가|이)? ?없|cpu only|on (a |my )?cpu|cpu에서|cpu로")
+_NO_GPU = pattern("no_gpu")
 _KOREAN_WISH = re.compile(r"한국어|한글|korean")
-_CHOICE = re.compile(r"\bvs\b|versus|비교|차이|\bor\b|아니면|중에|중 |중에서|(이)?랑 .*(중|뭐|어느)|faster than|better than|보다|대비|compare")
+_CHOICE = pattern("choice")
 _MIXED = re.compile(r"섞|혼합|같이|함께|mixed|together|하고 .* (같이|함께)|\+|plus|그리고|각각 한|한 장씩|각 1장")
 
 
@@ -33,10 +31,7 @@ def understand(text: str, language: str | None = None) -> Understood:
     assumed: list[Reason] = []
     kv_format = find_cache(spans)
     engines, version = find_engines(spans)
-    if "tok" in spans.plain or "초당" in spans.plain:
-        rate = find_rate(spans)
-    else:
-        rate = None
+    rate = find_rate(spans)
     models, named_formats, said, unknown = find_models_after_cards(spans)
     gpus, gpu_notes, found_models = said
     assumed += gpu_notes
@@ -50,7 +45,9 @@ def understand(text: str, language: str | None = None) -> Understood:
     os_name = find_system(spans) or ("macos" if _is_mac(gpus) else None)
     errors = quoted_failures(text) if "failure" in scores(text) else ()
     no_gpu = bool(_NO_GPU.search(text.lower())) and not gpus
-    this_machine = bool(_THIS_MACHINE.search(text.lower())) and not gpus and memory is None and not no_gpu and ram is None
+    this_machine = (
+        bool(_THIS_MACHINE.search(text.lower())) and not gpus and memory is None and not no_gpu and ram is None
+    )
     if no_gpu:
         gpus = [Named(gpu="none", count=1)]
     found = Found(
@@ -62,12 +59,13 @@ def understand(text: str, language: str | None = None) -> Understood:
     kind = kind_of(text, found)
     return Understood(
         text=text, language=language or language_of(text), kind=kind, models=tuple(found_models), gpus=tuple(gpus),
-        are_alternatives=_are_alternatives(text.lower(), gpus, kind), this_machine=this_machine, memory_bytes=memory, memory_cards=cards,
+        are_alternatives=_are_alternatives(text.lower(), gpus, kind), this_machine=this_machine,
+        memory_bytes=memory, memory_cards=cards,
         ram_bytes=ram, engines=tuple(engines), engine_version=version, formats=tuple(formats), kv_format=kv_format,
         context_tokens=context, concurrency=users, os=os_name, method=method, use=find_use(text),
         korean=bool(_KOREAN_WISH.search(text.lower())), min_tok_per_s=rate, usd_per_hour=usd_per_hour, budget_usd=budget,
         hours=hours, currency=currency, exchange_rate=exchange, errors=errors, unknown=tuple(unknown),
-        assumed=tuple([*models, *assumed]),
+        assumed=(*models, *assumed),
     )  # fmt: skip
 
 

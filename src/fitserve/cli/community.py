@@ -21,7 +21,10 @@ def run_community(request: AskRequest, values: dict[str, Any], words: Texts) -> 
     if request.id is None:
         rows = tuple((item.id, item.title[words.language], ", ".join(item.tags)) for item in community_questions())
         write(
-            lambda: questions_form(words), Group(Rows(headings_of(("ask_id", "ask_title", "ask_tags"), words), rows)), as_json, out
+            lambda: questions_form(words),
+            Group(Rows(headings_of(("ask_id", "ask_title", "ask_tags"), words), rows)),
+            as_json,
+            out,
         )
         return 0
     question = question_of(request.id)

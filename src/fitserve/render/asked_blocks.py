@@ -23,6 +23,7 @@ from fitserve.ask.types import (
 from fitserve.emit.commands import shell_texts
 from fitserve.emit.of_plan import served_of
 from fitserve.emit.steps import steps
+from fitserve.engines.contract import MemoryItem
 from fitserve.engines.registry import engine
 from fitserve.foundation.reasons import Reason, Severity, Verdict
 from fitserve.render.cost import cost_lines
@@ -64,7 +65,9 @@ class Parts:
             yield from self._block(block)
         if answer.assumed:
             yield self._heading("ask_assumed")
-            yield Part(kind="bullets", lines=tuple(dict.fromkeys(self.texts.reason(reason) for reason in answer.assumed)))
+            yield Part(
+                kind="bullets", lines=tuple(dict.fromkeys(self.texts.reason(reason) for reason in answer.assumed))
+            )
         basis = tuple(self._basis(answer))
         if basis:
             yield self._heading("ask_basis")
@@ -140,18 +143,28 @@ class Parts:
         budget = item.budget
         if budget is None:
             return
-        rows: list[tuple[str, ...]] = []
+        groups: dict[tuple[str, ...], list[int]] = {}
         for device in budget.devices:
-            rest = {True: f" ({self.texts.label('rest')})", False: ""}
-            items = "; ".join(
-                f"{self.texts.text('memory', part.code)}{rest[part.is_rest]} {bytes_text(part.likely_bytes)}" for part in device.items
-            )
-            rows.append((self.texts.label("device", device=device.device, gpu=device.accelerator.id), items, bytes_text(device.used_bytes), bytes_text(device.usable_bytes)))
+            parts = "; ".join(self._item(part) for part in device.items)
+            key = (device.accelerator.id, parts, bytes_text(device.used_bytes), bytes_text(device.usable_bytes))
+            groups.setdefault(key, []).append(device.device)
+        rows = [(self._devices(key[0], devices), *key[1:]) for key, devices in groups.items()]
         if budget.host_items:
-            items = "; ".join(f"{self.texts.text('memory', part.code)} {bytes_text(part.likely_bytes)}" for part in budget.host_items)
-            rows.append((self.texts.label("host"), items, bytes_text(budget.host_bytes), "–"))
-        headings = (self.texts.label("gpu"), self.texts.label("memory_used"), ">" + self.texts.label("total"), ">" + self.texts.label("ask_usable"))
-        yield Part(kind="table", headings=headings, rows=tuple(dict.fromkeys(rows)))
+            host = "; ".join(self._item(part) for part in budget.host_items)
+            rows.append((self.texts.label("host"), host, bytes_text(budget.host_bytes), "–"))
+        label = self.texts.label
+        headings = (label("gpu"), label("memory_used"), ">" + label("total"), ">" + label("ask_usable"))
+        yield Part(kind="table", headings=headings, rows=tuple(rows))
+
+    def _item(self, part: MemoryItem) -> str:
+        rest = f" ({self.texts.label('rest')})" if part.is_rest else ""
+        return f"{self.texts.text('memory', part.code)}{rest} {bytes_text(part.likely_bytes)}"
+
+    def _devices(self, gpu: str, devices: list[int]) -> str:
+        """Devices with the same budget are one row."""
+        if len(devices) == 1:
+            return self.texts.label("device", device=devices[0], gpu=gpu)
+        return self.texts.label("devices_equal", count=len(devices), gpu=gpu)
 
     def _against(self, items: tuple[Evaluated, ...]) -> Iterator[str]:
         groups: dict[tuple[str, tuple[str, ...], str], list[Evaluated]] = {}

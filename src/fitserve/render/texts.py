@@ -24,7 +24,12 @@ class Texts:
     def __init__(self, language: str) -> None:
         self.language = language
         self._tables: dict[str, dict[str, str]] = {}
-        self._unread = ["fitserve.ask", "fitserve.check", "fitserve.predict.data", *(entry.package for entry in ENTRIES)]
+        self._unread = [
+            "fitserve.ask",
+            "fitserve.check",
+            "fitserve.predict.data",
+            *(entry.package for entry in ENTRIES),
+        ]
         self._read("fitserve.render")
 
     def _read(self, package: str) -> None:
