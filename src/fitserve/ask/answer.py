@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from fitserve.ask.choices import engines, quant
+from fitserve.ask.choices import quant
 from fitserve.ask.comparing import compare
 from fitserve.ask.ground import Ground, ground_of
 from fitserve.ask.offers import buy, whatfits
 from fitserve.ask.other import FromLog, cost, failure, finetune, quantize, unclear
 from fitserve.ask.parsed import Parser, merged
 from fitserve.ask.running import context, fit, howto, speed, users
+from fitserve.ask.serving import engines
 from fitserve.ask.types import AskAnswer, Understood
 from fitserve.ask.understand import understand
 from fitserve.plan.world import World

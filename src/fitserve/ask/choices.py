@@ -8,8 +8,6 @@ from fitserve.ask.ground import (
     Gpus,
     Ground,
     capacity_bytes,
-    flags,
-    gpus_text,
     is_severe,
     one_per_format,
     planned,
@@ -26,11 +24,9 @@ from fitserve.ask.parts import (
     instead_blocks,
     plan_blocks,
     said,
-    since,
     verdict_blocks,
 )
 from fitserve.ask.types import Against, AskAnswer, Block, Bullets, Heading, Memory, Named, Numbers, PlanTable, Say
-from fitserve.engines.registry import engine
 from fitserve.foundation.reasons import Reason, note
 from fitserve.foundation.units import GIB
 from fitserve.hardware.identify import device
@@ -97,8 +93,8 @@ def _pick(item: Evaluated) -> Reason:
     budget = item.budget
     longest = 0 if budget is None else budget.kv.max_context_tokens
     return note(
-        "ask_pick", used_bytes=used_bytes(item), have_bytes=capacity_bytes(item) or None, context_tokens=item.deployment.context_tokens,
-        room_tokens=room_tokens(item), longest_tokens=longest, **said(item),
+        "ask_pick", used_bytes=used_bytes(item), have_bytes=capacity_bytes(item) or None,
+        context_tokens=item.deployment.context_tokens, room_tokens=room_tokens(item), longest_tokens=longest, **said(item),
     )  # fmt: skip
 
 
@@ -112,7 +108,9 @@ def _picks(ground: Ground, gpus: Gpus, users: int) -> tuple[list[Evaluated], Ans
     good = sensible(answer.plans)
     names = list(dict.fromkeys(item.deployment.engine for item in good))
     if wanted > _ALONE:
-        names = [name for name in names if engine(name).facts.get("identity", {}).get("id") == "vllm"] or names
+        names = sorted(
+            names, key=lambda name: -max(_throughput(item) for item in good if item.deployment.engine == name)
+        )[:1]
     for name in names:
         mine = [item for item in good if item.deployment.engine == name]
         top = min(quality_class(item.deployment.model, item.deployment.weight_format) for item in mine)
@@ -123,6 +121,11 @@ def _picks(ground: Ground, gpus: Gpus, users: int) -> tuple[list[Evaluated], Ans
         key=lambda item: (_level(item), item.deployment.engine.startswith("llama") and bool(gpus) and _is_nvidia(gpus))
     )
     return picks, answer
+
+
+def _throughput(item: Evaluated) -> float:
+    """Tokens a second over all users, nobody waiting; 0 where it is not predicted."""
+    return 0.0 if item.speed is None or item.has("requests_queue") else item.speed.output_tok_per_s.likely
 
 
 def _level(item: Evaluated) -> int:
@@ -248,164 +251,3 @@ def _families(items: Sequence[Evaluated]) -> list[Reason]:
         elif family == "fp4":
             found.append(note("ask_why_fp4"))
     return [item for index, item in enumerate(found) if item not in found[:index]]
-
-
-def engines(ground: Ground) -> AskAnswer:
-    """The engine for this hardware, model and number of users: the best plan of each."""
-    asked = ground.asked
-    if not asked.models:
-        return whatfits(ground) if ground.gpus and len(asked.engines) != 1 else _engine_alone(ground)
-    if not ground.gpus and not asked.this_machine:
-        return _support(ground)
-    names = asked.engines or _suited(ground)
-    rows: list[Evaluated] = []
-    against: list[Evaluated] = []
-    last: Answer | None = None
-    for name in names:
-        answer, _ = planned(
-            ground, engine=(name,), engine_version=asked.engine_version if len(asked.engines) == 1 else None
-        )
-        good = sensible(answer.plans) or answer.plans
-        rows += good[:1]
-        against += [] if good else answer.rejected[:1]
-        last = answer
-    rows.sort(key=lambda item: _engine_key(item, asked.concurrency or 1))
-    if not rows or last is None:
-        answer, notes = planned(ground)
-        verdict, blocks, chosen = verdict_blocks(ground, answer)
-        return answered(
-            ground,
-            verdict,
-            [*blocks, *plan_blocks(ground, answer, chosen)],
-            plans=answer.plans[:3],
-            notes=notes,
-            follow_up=follow_up(ground, chosen, ground.model),
-        )
-    first = rows[0]
-    blocks = [
-        Say(note("ask_engine_best", **said(first)), strong=True),
-        Heading("ask_plans"),
-        PlanTable(tuple(rows), rate=last.rate),
-    ]
-    blocks += [Bullets(tuple(_about_engine(item, asked.concurrency or 1) for item in rows))]
-    blocks += against_blocks(against, has_plans=True)
-    blocks += [Heading("ask_memory"), Memory(first), Numbers(first, last.rate), *command_blocks(ground, first)]
-    return answered(
-        ground,
-        "fits",
-        blocks,
-        plans=tuple(rows[:5]),
-        notes=last.notes,
-        follow_up=follow_up(ground, first, ground.model),
-    )
-
-
-def _suited(ground: Ground) -> tuple[str, ...]:
-    vendors = {device(item.gpu).vendor for item in ground.gpus if item.gpu != "none"}
-    if vendors == {"apple"}:
-        return ("mlx", "llama.cpp", "ollama", "lmstudio")
-    if not vendors:
-        return ("llama.cpp", "ollama", "vllm")
-    if vendors != {"nvidia"}:
-        return ("llama.cpp", "vllm", "ollama")
-    few = ("vllm", "llama.cpp", "exllamav3", "sglang", "ollama")
-    return few if (ground.asked.concurrency or 1) <= _ALONE else ("vllm", "sglang", "tensorrt-llm", "llama.cpp")
-
-
-def _engine_key(item: Evaluated, users: int) -> tuple[float, ...]:
-    speed = item.speed
-    rate = 0.0 if speed is None else (speed.output_tok_per_s.likely if users > 1 else speed.per_user_tok_per_s.likely)
-    return (
-        float(max(2, _level(item))),
-        float(item.needs_quantizing),
-        float(users > 1 and item.has("requests_queue")),
-        -rate,
-    )
-
-
-def _about_engine(item: Evaluated, users: int) -> Reason:
-    speed = item.speed
-    rate = (
-        None
-        if speed is None
-        else float(f"{(speed.output_tok_per_s if users > 1 else speed.per_user_tok_per_s).likely:.3g}")
-    )
-    at_once = 1 if item.budget is None else max(1, int(min(item.budget.kv.max_concurrency, item.budget.max_num_seqs)))
-    return note("ask_engine_row", rate=rate, at_once=at_once, **said(item))
-
-
-def _support(ground: Ground) -> AskAnswer:
-    """Which release of an engine runs a model, without hardware: judged on a large card."""
-    large = (Named(gpu="h200-sxm-141gb", count=8),)
-    blocks: list[Block] = []
-    plans: list[Evaluated] = []
-    verdict = None
-    for name in ground.asked.engines or ("vllm", "llama.cpp", "sglang"):
-        answer, _ = planned(ground, large, engine=(name,))
-        item = next(iter((*answer.plans, *answer.rejected)), None)
-        if item is None:
-            blocks.append(Say(note("ask_engine_offers_nothing", engine=name, model=ground.model)))
-            continue
-        plans.append(item)
-        if item.fits:
-            verdict = "fits"
-            blocks += [
-                Say(note("ask_supported", engine=name, model=item.deployment.model.id), strong=True),
-                *since(item),
-            ]
-        else:
-            verdict = verdict or str(item.verdict)
-            blocks += [Say(note("ask_not_supported", **said(item)), strong=True), Bullets(item.reasons[:2])]
-    blocks.append(Say(note("ask_say_hardware")))
-    return answered(ground, verdict, blocks, plans=tuple(plans[:3]), follow_up=follow_up(ground, None, ground.model))
-
-
-def _engine_alone(ground: Ground) -> AskAnswer:
-    """An engine on hardware without a model: which releases still run there."""
-    asked = ground.asked
-    name = next(iter(asked.engines), "llama.cpp")
-    probe = replace(
-        ground, asked=replace(asked, models=("meta-llama/Llama-3.1-8B-Instruct",), engines=(), engine_version=None)
-    )
-    if not ground.gpus:
-        return whatfits(ground)
-    answer, _ = planned(probe, engine=(name,))
-    item = next(iter((*answer.plans, *answer.rejected)), None)
-    last = _last_version(item) if item is not None else None
-    blocks: list[Block] = []
-    if item is not None and item.fits:
-        blocks.append(
-            Say(
-                note("ask_engine_runs_here", engine=name, version=item.deployment.engine_version, gpus=gpus_text(item)),
-                strong=True,
-            )
-        )
-    elif item is not None:
-        blocks += [
-            Say(
-                note(
-                    "ask_engine_not_here",
-                    engine=name,
-                    version=item.deployment.engine_version,
-                    gpus=gpus_text(item),
-                    last=last,
-                ),
-                strong=True,
-            ),
-            Bullets(item.reasons[:2]),
-        ]
-    verdict = None if item is None else str(item.verdict)
-    return answered(
-        ground,
-        verdict,
-        blocks,
-        plans=() if item is None else (item,),
-        follow_up=(f"fitserve fit {flags(ground, None)}",),
-    )
-
-
-def _last_version(item: Evaluated) -> str | None:
-    for fix in item.fixes:
-        if fix.knob == "version":
-            return str(fix.change.get("engine-version"))
-    return None

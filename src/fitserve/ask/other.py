@@ -36,7 +36,8 @@ def cost(ground: Ground, today: str) -> AskAnswer:
         good = sensible(answer.plans) or answer.plans
         chosen = good[0] if good else None
     fields: dict[str, Any] = {
-        "usd_per_hour": asked.usd_per_hour, "hours": asked.hours, "exchange_rate": (asked.exchange_rate,) if asked.exchange_rate else (),
+        "usd_per_hour": asked.usd_per_hour, "hours": asked.hours,
+        "exchange_rate": (asked.exchange_rate,) if asked.exchange_rate else (),
         "gpu": tuple(f"{item.gpu}:{item.count}" for item in ground.gpus if item.gpu != "none"),
         "currency": asked.currency if asked.exchange_rate else None,
     }  # fmt: skip
@@ -133,10 +134,9 @@ def finetune(ground: Ground) -> AskAnswer:
     verdict = None
     if have:
         verdict = "fits" if need < have * rules["room"]["share"] else "does_not_fit"
-        code = note("ask_finetune_fits", method=_METHODS[method], model=model.id, need_bytes=need, have_bytes=have) if verdict == "fits" else note(
-            "ask_finetune_no", method=_METHODS[method], model=model.id, need_bytes=need, have_bytes=have
-        )  # fmt: skip
-        blocks.append(Say(code, strong=True))
+        code = "ask_finetune_fits" if verdict == "fits" else "ask_finetune_no"
+        told = note(code, method=_METHODS[method], model=model.id, need_bytes=need, have_bytes=have)
+        blocks.append(Say(told, strong=True))
     else:
         blocks.append(
             Say(note("ask_finetune_needs", method=_METHODS[method], model=model.id, need_bytes=need), strong=True)
@@ -252,19 +252,7 @@ def _causes(errors: tuple[str, ...]) -> tuple[Reason, ...]:
     table = load_toml("fitserve.ask", "causes.toml")["causes"]
     codes = [table[name] for name in errors if name in table]
     codes = [code for code in codes if code != "worker"] + [code for code in codes if code == "worker"]
-    return tuple(_cause(code) for code in dict.fromkeys(codes))
-
-
-def _cause(code: str) -> Reason:
-    made: Mapping[str, Callable[[], Reason]] = {
-        "oom": lambda: note("ask_cause_oom"), "kv": lambda: note("ask_cause_kv"), "arch": lambda: note("ask_cause_arch"),
-        "ollama": lambda: note("ask_cause_ollama"), "gated": lambda: note("ask_cause_gated"), "token": lambda: note("ask_cause_token"),
-        "worker": lambda: note("ask_cause_worker"), "kernel": lambda: note("ask_cause_kernel"), "port": lambda: note("ask_cause_port"),
-        "nccl": lambda: note("ask_cause_nccl"), "heads": lambda: note("ask_cause_heads"), "bf16": lambda: note("ask_cause_bf16"),
-        "driver": lambda: note("ask_cause_driver"), "host": lambda: note("ask_cause_host"), "flag": lambda: note("ask_cause_flag"),
-        "length": lambda: note("ask_cause_length"), "format": lambda: note("ask_cause_format"),
-    }  # fmt: skip
-    return made[code]()
+    return tuple(note(f"ask_cause_{code}") for code in dict.fromkeys(codes))
 
 
 def unclear(ground: Ground) -> AskAnswer:

@@ -154,7 +154,10 @@ def memory_needed(ground: Ground, with_command: bool = False) -> AskAnswer:
         items.append(item)
         kv = item.budget.kv
         rows.append(
-            (item.deployment.weight_format.name, ("bytes", item.budget.weights_bytes), ("bytes", kv.bytes_at_context), ("bytes", needed_bytes(item)), gpus_text(item))
+            (
+                item.deployment.weight_format.name, ("bytes", item.budget.weights_bytes), ("bytes", kv.bytes_at_context),
+                ("bytes", needed_bytes(item)), gpus_text(item),
+            )
         )  # fmt: skip
     first = next((item for item in items if item.fits), None)
     if first is not None and first.budget is not None:
@@ -224,9 +227,10 @@ def context(ground: Ground) -> AskAnswer:
     if chosen is not None and chosen.budget is not None:
         kv = chosen.budget.kv
         limit = chosen.deployment.model.max_context_tokens
-        code = note("ask_longest_is_model", longest_tokens=kv.max_context_tokens, **said(chosen)) if kv.max_context_tokens >= limit else note(
-            "ask_longest", longest_tokens=kv.max_context_tokens, limit_tokens=limit, **said(chosen)
-        )  # fmt: skip
+        if kv.max_context_tokens >= limit:
+            code = note("ask_longest_is_model", longest_tokens=kv.max_context_tokens, **said(chosen))
+        else:
+            code = note("ask_longest", longest_tokens=kv.max_context_tokens, limit_tokens=limit, **said(chosen))
         blocks = [Say(code, strong=True), *blocks[1:], *_lengths(ground, chosen), *_cache_formats(ground, chosen)]
     else:
         blocks += instead_blocks(answer)
@@ -352,11 +356,10 @@ def _widest(answer: Answer, chosen: Evaluated | None) -> Evaluated | None:
     """The plan that holds the most requests, of the quality of the best."""
     if chosen is None or chosen.budget is None:
         return chosen
-    level = max(2, quality_class(chosen.deployment.model, chosen.deployment.weight_format))
+    level = min(max(2, quality_class(chosen.deployment.model, chosen.deployment.weight_format)), SEVERE - 1)
     good = [
-        item for item in answer.plans
-        if item.budget is not None and quality_class(item.deployment.model, item.deployment.weight_format) <= min(level, SEVERE - 1)
-    ]  # fmt: skip
+        item for item in answer.plans if quality_class(item.deployment.model, item.deployment.weight_format) <= level
+    ]
     return max(
         [chosen, *good],
         key=lambda item: 0 if item.budget is None else min(item.budget.kv.max_concurrency, item.budget.max_num_seqs),

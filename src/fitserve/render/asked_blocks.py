@@ -145,10 +145,10 @@ class Parts:
             return
         groups: dict[tuple[str, ...], list[int]] = {}
         for device in budget.devices:
-            parts = "; ".join(self._item(part) for part in device.items)
-            key = (device.accelerator.id, parts, bytes_text(device.used_bytes), bytes_text(device.usable_bytes))
+            used = "; ".join(self._item(part) for part in device.items)
+            key = (device.accelerator.id, used, bytes_text(device.used_bytes), bytes_text(device.usable_bytes))
             groups.setdefault(key, []).append(device.device)
-        rows = [(self._devices(key[0], devices), *key[1:]) for key, devices in groups.items()]
+        rows: list[tuple[str, ...]] = [(self._devices(key[0], found), *key[1:]) for key, found in groups.items()]
         if budget.host_items:
             host = "; ".join(self._item(part) for part in budget.host_items)
             rows.append((self.texts.label("host"), host, bytes_text(budget.host_bytes), "–"))
@@ -172,10 +172,10 @@ class Parts:
             why = tuple(self.texts.reason(reason) for reason in item.reasons if _is_shown(reason, item))
             fixes = list(dict.fromkeys(fix_text(fix, self.texts) for fix in item.fixes))[:_FIXES]
             groups.setdefault((item.deployment.engine, why, " · ".join(fixes)), []).append(item)
-        for (name, why, fixes), alike in groups.items():
+        for (name, why, changes), alike in groups.items():
             formats = ", ".join(dict.fromkeys(item.deployment.weight_format.name for item in alike))
             verdict = self.texts.text("verdict", str(alike[0].verdict))
-            arrow = f" → {fixes}" if fixes else ""
+            arrow = f" → {changes}" if changes else ""
             yield f"**{value_text('engine', name)} {formats}** ({verdict}): {' '.join(why)}{arrow}"
 
     def _command(self, block: Command) -> Iterator[Part]:
