@@ -199,8 +199,7 @@ def test_a_context_beyond_the_model_is_put_right() -> None:
 @pytest.mark.parametrize("language", ["ko", "en"])
 @pytest.mark.parametrize("question", community_questions(), ids=lambda item: item.id)
 def test_an_answer_is_about_its_question(question: Any, language: str) -> None:
-    answer = answer_of(question, language, world(), TODAY)
-    found = answer_form(answer, texts(language))
+    found = form(question.question[language], language)
     understood = found["understood"]
     assert (found["kind"], found["language"]) == (question.kind, language)
     assert (understood["model"] or "") == question.model
@@ -218,11 +217,17 @@ def test_an_answer_is_about_its_question(question: Any, language: str) -> None:
 
 def test_the_same_facts_in_both_languages() -> None:
     for question in community_questions():
-        korean, english = (answer_of(question, language, world(), TODAY) for language in ("ko", "en"))
+        korean, english = (asked(question.question[language], language) for language in ("ko", "en"))
         assert korean.verdict == english.verdict, question.id
         assert [item.deployment.weight_format.name for item in korean.plans] == [
             item.deployment.weight_format.name for item in english.plans
         ], question.id
+
+
+def test_answer_of_a_question_is_that_of_its_text() -> None:
+    question = community_questions()[0]
+    found = answer_of(question, "ko", world(), TODAY)
+    assert answer_markdown(found, texts("ko")) == form(question.question["ko"], "ko")["answer"]
 
 
 def test_there_are_enough_community_questions() -> None:
@@ -245,7 +250,8 @@ _NAMES = {
     "mac", "claude", "gpt", "gemini", "id", "hf", "log", "runpod", "secure", "lambda", "rtx", "gguf", "awq", "gptq", "exl2", "exl3",
     "w4a16", "mlx", "autoawq", "llm", "compressor", "qlora", "lora", "dora", "full", "rank", "chat", "coding", "agent", "rag",
     "batch", "tabbyapi", "github", "com", "main", "py", "config", "yml", "start", "sh", "bat", "models", "key", "clients",
-    "transformers", "token", "bfloat16", "marlin", "flash", "attention", "int8", "w8a8", "open", "webui", "server",
+    "transformers", "token", "bfloat16", "marlin", "flash", "attention", "int8", "w8a8", "open", "webui", "server", "community", "nebius", "mxfp4",
+    "arena", "hard",
 }  # fmt: skip
 
 
@@ -270,7 +276,7 @@ def _english_in(markdown: str) -> set[str]:
 
 @pytest.mark.parametrize("question", community_questions(), ids=lambda item: item.id)
 def test_nothing_english_is_left_in_korean_but_names_flags_and_units(question: Any) -> None:
-    markdown = answer_markdown(answer_of(question, "ko", world(), TODAY), texts("ko"))
+    markdown = form(question.question["ko"], "ko")["answer"]
     assert _english_in(markdown) == set()
     assert not re.search(r"\{[a-z_]+[:}]", markdown)
 

@@ -36,6 +36,7 @@ _BETWEEN = {"gpu", "gpus", "vram", "메모리", "memory", "nvidia", "sxm", "pcie
 _AFTER_ENGLISH = {"gpu", "gpus", "card", "cards", "way"}
 _AMOUNT = re.compile(r"(?P<size>\d+(?:\.\d+)?)(?P<unit>gib|gb|g|tb|t)?")
 _MACS = ("macstudio", "macbookpro", "macbookair", "macmini", "macbook", "imac", "macpro", "applesilicon", "mac", "맥")
+_SPELLED = {"macstudio": "Mac Studio", "macbookpro": "MacBook Pro", "macbookair": "MacBook Air", "macmini": "Mac mini"}
 _CHIP = re.compile(r"m[1-9]")
 _TIERS = ("pro", "max", "ultra")
 _NOISE = re.compile(r"nvidia|geforce|tesla|amd|radeon|intel|\(r\)|\(tm\)|graphics|generation|edition")
@@ -340,7 +341,7 @@ def _apple_named(name: str, memory_bytes: int | None, count: int) -> tuple[Named
         kind = "macbookair" if size <= 24 * GIB else "macbookpro"
     item = identify(f"{kind} {size // GIB}gb" if size else name)
     if item.assumed is not None:
-        notes.append(note("gpu_assumed", given=kind, gpu=item.assumed))
+        notes.append(note("gpu_assumed", given=_SPELLED.get(kind, kind), gpu=item.assumed))
     if not size:
         notes.append(note("unified_memory_assumed", gpu=item.device.id, have_bytes=item.device.memory_bytes))
     return Named(gpu=item.device.id, count=count, memory_bytes=size or None), notes

@@ -263,16 +263,20 @@ def _lengths(ground: Ground, item: Evaluated) -> list[Block]:
     )
 
 
-def _estimated(ground: Ground, item: Evaluated, **over: Any) -> Evaluated | None:
+def _fixed(ground: Ground, item: Evaluated) -> dict[str, Any]:
+    """Fields of a request for exactly this plan."""
     d = item.deployment
-    fields = {
+    return {
         "model": ground.model, "gpu": tuple(f"{gpu}:{count}" for gpu, count in d.machine.counts) or ("none",),
         "ram": None if d.machine.host.ram_bytes is None else f"{d.machine.host.ram_bytes}b", "os": d.machine.host.os,
         "engine": (d.engine,), "engine_version": d.engine_version, "format": d.weight_format.name, "kv_format": d.kv_format,
         "tp": d.tp, "pp": d.pp, "context": d.context_tokens, "concurrency": d.concurrent_requests,
     }  # fmt: skip
+
+
+def _estimated(ground: Ground, item: Evaluated, **over: Any) -> Evaluated | None:
     try:
-        answer = estimate(EstimateRequest.read(**fields | over), ground.world)
+        answer = estimate(EstimateRequest.read(**_fixed(ground, item) | over), ground.world)
     except InputError:
         return None
     return next(iter((*answer.plans, *answer.rejected)), None)
@@ -318,6 +322,8 @@ def speed(ground: Ground) -> AskAnswer:
         blocks = [Say(sentence, strong=True), *blocks[1:]]
     elif chosen is None:
         blocks += instead_blocks(answer)
+    else:
+        blocks = [Say(note("ask_speed_unknown", **said(chosen)), strong=True), *blocks[1:]]
     blocks += plan_blocks(ground, answer, chosen)
     return answered(
         ground, verdict, blocks, plans=_items(answer, chosen), notes=(*notes, *answer.notes), rate=answer.rate,
@@ -377,15 +383,8 @@ def _wanted(ground: Ground, item: Evaluated, holds: int) -> list[Block]:
 
 
 def _curve(ground: Ground, item: Evaluated) -> list[Block]:
-    d = item.deployment
-    fields = {
-        "model": ground.model, "gpu": tuple(f"{gpu}:{count}" for gpu, count in d.machine.counts) or ("none",),
-        "os": d.machine.host.os, "engine": (d.engine,), "engine_version": d.engine_version, "format": d.weight_format.name,
-        "tp": d.tp, "pp": d.pp, "context": d.context_tokens, "concurrency": d.concurrent_requests,
-        "ram": None if d.machine.host.ram_bytes is None else f"{d.machine.host.ram_bytes}b",
-    }  # fmt: skip
     try:
-        found = estimate(EstimateRequest.read(**fields), ground.world)
+        found = estimate(EstimateRequest.read(**_fixed(ground, item)), ground.world)
     except InputError:
         return []
     return [Heading("load_curve"), Curve(found.load_curve)] if found.load_curve else []

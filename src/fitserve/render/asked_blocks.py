@@ -37,6 +37,10 @@ from fitserve.search.evaluate import Evaluated
 
 _FIXES = 3
 _BASES = 6
+_FACTS = (
+    ("memory channels", "channels"), ("speeds of the path", "path"), ("efficiency", "kernels"), ("bandwidth", "bandwidth"),
+    ("operations a second", "operations"), ("batching", "engine"), ("speed of one stream", "engine"),
+)  # fmt: skip
 _PLACE = re.compile(r"https?://\S+|[\w\-.]+(?:/[\w\-.]+)+|[\w\-]+\.(?:py|json|toml|md)\b")
 
 
@@ -65,9 +69,7 @@ class Parts:
             yield from self._block(block)
         if answer.assumed:
             yield self._heading("ask_assumed")
-            yield Part(
-                kind="bullets", lines=tuple(dict.fromkeys(self.texts.reason(reason) for reason in answer.assumed))
-            )
+            yield Part(kind="bullets", lines=tuple(dict.fromkeys(self._reason(reason) for reason in answer.assumed)))
         basis = tuple(self._basis(answer))
         if basis:
             yield self._heading("ask_basis")
@@ -76,18 +78,26 @@ class Parts:
             yield self._heading("ask_follow_up")
             yield Part(kind="code", text="\n".join(answer.follow_up), language="bash")
 
+    def _reason(self, reason: Reason) -> str:
+        """A reason in words; a fact that is missing in the words of the language."""
+        fact = str(reason.parameters.get("fact", ""))
+        known = next((code for start, code in _FACTS if start in fact), None)
+        if known is None or self.texts.language == "en":
+            return self.texts.reason(reason)
+        return self.texts.text("reason", reason.code, {**reason.parameters, "fact": self.texts.text("fact", known)})
+
     def _heading(self, code: str) -> Part:
         return Part(kind="heading", text=self.texts.label(code))
 
     def _block(self, block: Block) -> Iterator[Part]:
         match block:
             case Say():
-                yield Part(kind="text", text=self.texts.reason(block.reason), strong=block.strong)
+                yield Part(kind="text", text=self._reason(block.reason), strong=block.strong)
             case Heading():
                 yield self._heading(block.code)
             case Bullets():
                 if block.reasons:
-                    yield Part(kind="bullets", lines=tuple(self.texts.reason(reason) for reason in block.reasons))
+                    yield Part(kind="bullets", lines=tuple(self._reason(reason) for reason in block.reasons))
             case PlanTable():
                 yield from self._plans(block)
             case Memory():
@@ -169,7 +179,7 @@ class Parts:
     def _against(self, items: tuple[Evaluated, ...]) -> Iterator[str]:
         groups: dict[tuple[str, tuple[str, ...], str], list[Evaluated]] = {}
         for item in items:
-            why = tuple(self.texts.reason(reason) for reason in item.reasons if _is_shown(reason, item))
+            why = tuple(self._reason(reason) for reason in item.reasons if _is_shown(reason, item))
             fixes = list(dict.fromkeys(fix_text(fix, self.texts) for fix in item.fixes))[:_FIXES]
             groups.setdefault((item.deployment.engine, why, " · ".join(fixes)), []).append(item)
         for (name, why, changes), alike in groups.items():
