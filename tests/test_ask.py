@@ -114,6 +114,11 @@ def test_scout_recipe_on_a_b200() -> None:
         assert any(command.startswith("vllm serve") for command in found["commands"])
 
 
+def test_an_error_names_the_release_that_knows_the_architecture() -> None:
+    found = form("vLLM v0.5.1 이미지에서 KeyError: 'llama4' 오류가 납니다")
+    assert found["understood"]["failures"][0] == "model.transformers_too_old" and "0.8.3 이상" in found["answer"]
+
+
 def test_money_of_the_document() -> None:
     found = form("시간당 8.155달러로 10시간, 50시간, 100시간이면 비용이 원화로 얼마인가요? 환율 1487.13")
     for amount in ("$81.55", "$407.75", "$815.50", "121,275", "606,377", "1,212,755"):
@@ -247,10 +252,12 @@ _UNITS = {
 _NAMES = {
     "cuda", "nvlink", "flashattention", "docker", "desktop", "wsl", "windows", "linux", "nccl", "metal", "hugging", "face",
     "compute", "capability", "moe", "dense", "bash", "powershell", "modelfile", "nvidia", "apple", "amd", "intel", "blackwell",
-    "mac", "claude", "gpt", "gemini", "id", "hf", "log", "runpod", "secure", "lambda", "rtx", "gguf", "awq", "gptq", "exl2", "exl3",
+    "mac", "claude", "gpt", "gemini", "id", "hf", "log", "runpod", "secure", "lambda", "rtx", "gguf", "awq", "gptq", "exl2",
+    "exl3",
     "w4a16", "mlx", "autoawq", "llm", "compressor", "qlora", "lora", "dora", "full", "rank", "chat", "coding", "agent", "rag",
     "batch", "tabbyapi", "github", "com", "main", "py", "config", "yml", "start", "sh", "bat", "models", "key", "clients",
-    "transformers", "token", "bfloat16", "marlin", "flash", "attention", "int8", "w8a8", "open", "webui", "server", "community", "nebius", "mxfp4",
+    "transformers", "token", "bfloat16", "marlin", "flash", "attention", "int8", "w8a8", "open", "webui", "server",
+    "community", "nebius", "mxfp4",
     "arena", "hard",
 }  # fmt: skip
 
@@ -268,6 +275,7 @@ def _known_words() -> frozenset[str]:
 
 def _english_in(markdown: str) -> set[str]:
     text = re.sub(r"```.*?```|`[^`]*`|https?://\S+|--[a-z\-]+(=\S+)?", " ", markdown, flags=re.DOTALL)
+    text = re.sub(r"sudo sysctl \S+|llama-quantize|(?:gptq|awq|bnb|mlx)-\dbit|fp8-block|sm\d\d|post\d", " ", text)
     text = re.sub(
         r"(?:gguf|exl[23]|mlx)[:\-][\w.]+|[\w.\-]+/[\w.\-]+(?:/[\w.\-]+)*|[\w\-]+\.(?:csv|py|toml|json)", " ", text
     )
@@ -344,7 +352,8 @@ def test_an_endpoint_that_is_not_there_does_no_harm(capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("words", "code"),
     [
-        (["Can I run Llama 3.1 8B on a 3090?"], 0), (["라마 3.3 70B를 4090 한 장에서 돌릴 수 있나요?"], 1), (["이거 돌아가나요?"], 2),
+        (["Can I run Llama 3.1 8B on a 3090?"], 0), (["라마 3.3 70B를 4090 한 장에서 돌릴 수 있나요?"], 1), 
+        (["이거 돌아가나요?"], 2),
         ([], 2), (["  "], 2), (["--list"], 0), (["--id", "fp8-on-a100"], 0), (["--id", "nothing"], 2),
     ],
 )  # fmt: skip
@@ -375,7 +384,8 @@ def test_the_language_can_be_chosen() -> None:
 
 @pytest.mark.parametrize(
     "question",
-    ["(" * 4000, "x" * 7900, "3090 " * 1500, "라마 " * 2000, "\u202e\u200b3090에서 라마3 8b 돼?", "99999999999 x 4090 llama 3 8b?", "-1 3090", "%s {model} {0}", "'; DROP TABLE--", "🦙🦙🦙 on 🍎"],
+    ["(" * 4000, "x" * 7900, "3090 " * 1500, "라마 " * 2000, "\u202e\u200b3090에서 라마3 8b 돼?",
+     "99999999999 x 4090 llama 3 8b?", "-1 3090", "%s {model} {0}", "'; DROP TABLE--", "🦙🦙🦙 on 🍎"],
 )  # fmt: skip
 def test_hostile_questions_do_no_harm(question: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ask", question]) in {0, 1, 2}

@@ -32,6 +32,10 @@ _BESIDE = {
     "노드",
     "서버",
 }
+_KINDS_OF_MEMORY = {
+    "vram": "vram", "ram": "ram", "ddr5": "ram", "ddr4": "ram", "시스템": "ram", "system": "ram", "file": "disk", "파일": "disk",
+    "ssd": "disk", "디스크": "disk", "disk": "disk",
+}  # fmt: skip
 _BETWEEN = {"gpu", "gpus", "vram", "메모리", "memory", "nvidia", "sxm", "pcie", "with", "의"}
 _AFTER_ENGLISH = {"gpu", "gpus", "card", "cards", "way"}
 _AMOUNT = re.compile(r"(?P<size>\d+(?:\.\d+)?)(?P<unit>gib|gb|g|tb|t)?")
@@ -138,7 +142,7 @@ def _card_at(spans: Spans, index: int, names: dict[str, str]) -> tuple[int, str]
         if last - index > 1 and len(first) == 1 and not spans.words[index + 1].is_glued:
             continue
         key = re.sub(r"(\d)gi?b?$", r"\1gb", spans.joined(index, last))
-        for wanted in (key, key.removesuffix("s"), key.removesuffix("gb")):
+        for wanted in (spans.joined(index, last), key, key.removesuffix("s"), key.removesuffix("gb")):
             if wanted in names and not _is_plain_number(spans, index, last, wanted):
                 return last, names[wanted]
     return None
@@ -199,14 +203,12 @@ def amount_at(spans: Spans, index: int) -> Amount | None:
         return None
     size = float(found["size"]) * (1024 if unit == "tb" or unit == "t" else 1)
     around = [spans.text(i) for i in (last, last + 1, index - 1, index - 2)]
-    of = "memory"
-    if "vram" in around[:2] or around[2] == "vram" or (around[3] == "vram" and around[2] not in {"ram"}):
-        of = "vram"
-    elif "ram" in around or "ddr5" in around or "ddr4" in around or "시스템" in around:
-        of = "ram"
-    elif around[0] in {"file", "파일", "ssd", "디스크", "disk"}:
-        of = "disk"
-    return Amount(bytes=int(size * GIB), first=index, last=last, of=of)
+    return Amount(bytes=int(size * GIB), first=index, last=last, of=_of(around))
+
+
+def _of(around: list[str]) -> str:
+    """What an amount is of: the nearest word behind it or before it says so."""
+    return next((_KINDS_OF_MEMORY[word] for word in around if word in _KINDS_OF_MEMORY), "memory")
 
 
 def _count(spans: Spans, first: int, last: int) -> int | None:
@@ -309,7 +311,7 @@ def _apple_count(spans: Spans, last: int) -> int:
 
 def _nearest_amount(spans: Spans, place: int) -> int | None:
     best: Amount | None = None
-    for index in range(max(0, place - 5), min(len(spans.words), place + 9)):
+    for index in range(max(0, place - 9), min(len(spans.words), place + 9)):
         amount = amount_at(spans, index)
         if amount is None or not spans.is_free(amount.first, amount.last):
             continue

@@ -129,7 +129,7 @@ def _is_compare(cues: Mapping[str, int], found: Found) -> bool:
         return True
     if cues.get("quant", 0) >= _STRONG and found.formats >= 2:
         return False
-    if cues.get("engine", 0) >= _STRONG and max(found.models, found.gpus, found.formats) < 2:
+    if cues.get("engine", 0) >= _STRONG and max(found.models, found.gpus, found.formats) < 2 and "speed" not in cues:
         return False
     return cues.get("compare", 0) >= _USUAL and (
         found.models >= 2 or found.gpus >= 2 or found.engines >= 2 or found.formats >= 2

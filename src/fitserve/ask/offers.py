@@ -109,10 +109,11 @@ def _bought(
     blocks: list[Block] = []
     if asked.budget_usd is not None and not within:
         blocks.append(Say(note("ask_budget_none", usd=f"{asked.budget_usd:,.0f}", model=ground.model), strong=True))
-    first = (within or choices)[0]
-    fewest = min(within or choices, key=lambda c: (c.count, c.list_usd if c.list_usd is not None else 10**9))
     listed = [(c.list_usd, c) for c in (within or choices) if c.list_usd is not None]
     lowest = min(listed, key=lambda pair: pair[0], default=None)
+    is_over = asked.budget_usd is not None and not within
+    first = lowest[1] if is_over and lowest is not None else (within or choices)[0]
+    fewest = min(within or choices, key=lambda c: (c.count, c.list_usd if c.list_usd is not None else 10**9))
     blocks.append(Say(note("ask_buy_first", count=first.count, gpu=first.gpu, **_one(first.item)), strong=not blocks))
     sentences = [note("ask_buy_fewest", count=fewest.count, gpu=fewest.gpu)]
     if lowest is not None:
@@ -141,7 +142,13 @@ def _bought(
         f"fitserve plan {ground.model} --gpu {first.gpu}:{first.count}",
     )
     return answered(
-        ground, "fits", blocks, plans=tuple(c.item for c in choices[:5]), notes=notes, rate=rate, follow_up=more
+        ground,
+        "does_not_fit" if is_over else "fits",
+        blocks,
+        plans=tuple(c.item for c in choices[:5]),
+        notes=notes,
+        rate=rate,
+        follow_up=more,
     )
 
 

@@ -1,5 +1,6 @@
 """Answers about money, fine-tuning, making weights, failures; and the question back."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -7,20 +8,31 @@ from typing import Any
 
 from fitserve.ask.ground import Ground, flags, one_per_format, planned, sensible
 from fitserve.ask.making import making_of, usual_format
-from fitserve.ask.parts import answered, command_blocks, follow_up, instead_blocks, plan_blocks, verdict_blocks
+from fitserve.ask.parts import (
+    answered,
+    command_blocks,
+    follow_up,
+    instead_blocks,
+    plan_blocks,
+    since,
+    verdict_blocks,
+)
 from fitserve.ask.running import memory_needed
-from fitserve.ask.types import AskAnswer, Block, Bullets, Costs, Grid, Heading, PlanTable, Say
-from fitserve.foundation.errors import InputError
+from fitserve.ask.types import AskAnswer, Block, Bullets, Costs, Grid, Heading, Named, PlanTable, Say
+from fitserve.foundation.errors import FitserveError, InputError
 from fitserve.foundation.facts import load_toml
 from fitserve.foundation.reasons import Reason, Source, note
 from fitserve.hardware.identify import device
 from fitserve.models.formats import parse_format
+from fitserve.models.names import resolve_name
 from fitserve.plan.cost import cost as cost_of_request
 from fitserve.plan.cost_request import CostRequest
 from fitserve.search.evaluate import Evaluated
 
 _BUSY = 16
 """Requests at once of a server whose tokens are priced, where nobody says: one alone makes every token dear."""
+_LARGE = (Named(gpu="h200-sxm-141gb", count=8),)
+_ARCHITECTURE = re.compile(r"(?:KeyError|architecture)\W{1,4}'?([\w\-]+)", re.IGNORECASE)
 _METHODS = {"full": "Full", "lora": "LoRA", "qlora": "QLoRA", "dora": "DoRA"}
 FromLog = Callable[[str, Mapping[str, Any]], tuple[Reason, ...]]
 """Reads a quoted message with what is known of the machine: sentences of cause and fix, the likeliest first."""
@@ -112,51 +124,37 @@ def finetune(ground: Ground) -> AskAnswer:
         return answered(ground, None, [Say(note("ask_which_model"), strong=True)])
     model = ground.world.read_model(ground.model).model
     rules = load_toml("fitserve.ask", "training.toml")
-    source = Source(**rules["source"])
-    have = sum(
-        (item.memory_bytes or device(item.gpu).memory_bytes) * item.count for item in ground.gpus if item.gpu != "none"
-    )
-    rows: list[tuple[str | tuple[str, float | int], ...]] = []
-    needs: dict[str, int] = {}
-    params = model.params()
-    for name, row in rules["methods"].items():
-        needs[name] = int(params * row["bytes_per_parameter"])
-        rows.append(
-            (
-                _METHODS[name],
-                ("bytes", needs[name]),
-                "–" if not have else f"verdict:{'fits' if needs[name] < have else 'does_not_fit'}",
-            )
-        )
+    cards = [item for item in ground.gpus if item.gpu != "none"]
+    have = sum((item.memory_bytes or device(item.gpu).memory_bytes) * item.count for item in cards)
+    room = have * rules["room"]["share"]
+    needs = {name: int(model.params() * row["bytes_per_parameter"]) for name, row in rules["methods"].items()}
     method = asked.method or _largest(needs, have)
-    need = needs[method]
-    blocks: list[Block] = []
-    verdict = None
-    if have:
-        verdict = "fits" if need < have * rules["room"]["share"] else "does_not_fit"
-        code = "ask_finetune_fits" if verdict == "fits" else "ask_finetune_no"
-        told = note(code, method=_METHODS[method], model=model.id, need_bytes=need, have_bytes=have)
-        blocks.append(Say(told, strong=True))
-    else:
-        blocks.append(
-            Say(note("ask_finetune_needs", method=_METHODS[method], model=model.id, need_bytes=need), strong=True)
-        )
-    blocks += [
-        Heading("ask_finetune_table"),
-        Grid(("ask_method", ">ask_least", "verdict"), tuple(rows)),
-        Say(note("ask_finetune_floor", source)),
-    ]
+    verdict, blocks = _trained(model.id, method, needs[method], have, room)
+    judged = {
+        name: f"verdict:{'fits' if value < room else 'does_not_fit'}" if have else "–" for name, value in needs.items()
+    }
+    rows = tuple((_METHODS[name], ("bytes", value), judged[name]) for name, value in needs.items())
+    blocks += [Heading("ask_finetune_table"), Grid(("ask_method", ">ask_least", "verdict"), rows)]
+    blocks.append(Say(note("ask_finetune_floor", Source(**rules["source"]))))
     if verdict == "does_not_fit":
-        smaller = [name for name, value in needs.items() if value < have * rules["room"]["share"]]
-        blocks.append(
-            Say(
-                note("ask_finetune_instead", methods=tuple(_METHODS[name] for name in smaller))
-                if smaller
-                else note("ask_finetune_never")
-            )
-        )
-    more = tuple(f"fitserve cost {flags(ground, None)} --hours 10 --hours 50 --hours 100" for _ in ground.gpus[:1])
+        smaller = tuple(_METHODS[name] for name, value in needs.items() if value < room)
+        blocks.append(Say(note("ask_finetune_instead", methods=smaller) if smaller else note("ask_finetune_never")))
+    more = (f"fitserve cost {flags(ground, None)} --hours 10 --hours 50 --hours 100",) if cards else ()
     return answered(ground, verdict, blocks, follow_up=more)
+
+
+def _trained(
+    model: str, method: str, need_bytes: int, have_bytes: int, room_bytes: float
+) -> tuple[str | None, list[Block]]:
+    """(verdict, first sentence) for a method; no verdict without hardware."""
+    name = _METHODS[method]
+    if not have_bytes:
+        return None, [Say(note("ask_finetune_needs", method=name, model=model, need_bytes=need_bytes), strong=True)]
+    verdict = "fits" if need_bytes < room_bytes else "does_not_fit"
+    code = "ask_finetune_fits" if verdict == "fits" else "ask_finetune_no"
+    return verdict, [
+        Say(note(code, method=name, model=model, need_bytes=need_bytes, have_bytes=have_bytes), strong=True)
+    ]
 
 
 def _largest(needs: Mapping[str, int], have: int) -> str:
@@ -210,7 +208,7 @@ def failure(ground: Ground, from_log: FromLog | None = None) -> AskAnswer:
     told = from_log(asked.text, known) if from_log is not None else ()
     causes = told or _causes(asked.errors)
     if causes:
-        blocks += [Say(causes[0], strong=True), *([Bullets(causes[1:3])] if causes[1:] else [])]
+        blocks += [Say(causes[0], strong=True), *_known_since(ground), *([Bullets(causes[1:3])] if causes[1:] else [])]
     verdict: str | None = None
     answer = None
     chosen: Evaluated | None = None
@@ -245,6 +243,21 @@ def failure(ground: Ground, from_log: FromLog | None = None) -> AskAnswer:
         notes=() if answer is None else answer.notes,
         follow_up=tuple(text.strip() for text in more_commands),
     )
+
+
+def _known_since(ground: Ground) -> list[Block]:
+    """From which release on the engine knows the architecture that the message names."""
+    match = _ARCHITECTURE.search(ground.asked.text)
+    if match is None or not ground.asked.engines:
+        return []
+    try:
+        model = resolve_name(match[1]).id
+        probe = replace(ground, asked=replace(ground.asked, models=(model,), engine_version=None, formats=()))
+        answer, _ = planned(probe, _LARGE)
+    except FitserveError:
+        return []
+    item = next(iter(answer.plans), None)
+    return [] if item is None else [Say(note("ask_known_by", name=match[1], model=model)), *since(item)]
 
 
 def _causes(errors: tuple[str, ...]) -> tuple[Reason, ...]:

@@ -47,6 +47,7 @@ _FORMATS = (
     "gguf:Q3_K_M",
     "gguf:IQ2_M",
 )
+_WIDE = {"bf16", "f16", "fp8", "fp8-block"}
 _LENGTHS = (4096, 8192, 16384, 32768, 65536, 131072, 262144, 524288, 1048576)
 _HOLDERS = (
     ("rtx-3060-12gb", 1), ("rtx-4090", 1), ("rtx-5090", 1), ("rtx-a6000", 1), ("a100-sxm-80gb", 1), ("h200-sxm-141gb", 1),
@@ -107,19 +108,12 @@ def _asked_format(ground: Ground, answer: Answer, chosen: Evaluated | None) -> l
     """What the widest formats would need, where the best plan is a quantized one: the question behind the question."""
     if chosen is None or ground.asked.formats or not chosen.deployment.weight_format.is_quantized:
         return []
-    wide = [
-        item for item in answer.rejected if item.deployment.weight_format.name in {"bf16", "fp8", "fp8-block", "f16"}
-    ]
     found: dict[str, Reason] = {}
-    for item in wide:
-        name = item.deployment.weight_format.name
-        if name not in found:
-            found[name] = note(
-                "ask_too_wide",
-                format=name,
-                weights_bytes=0 if item.budget is None else item.budget.weights_bytes,
-                have_bytes=sum(d.memory_bytes for d in item.deployment.machine.devices),
-            )
+    for item in answer.rejected:
+        name, memory = item.deployment.weight_format.name, sum(d.memory_bytes for d in item.deployment.machine.devices)
+        weights = 0 if item.budget is None else item.budget.weights_bytes
+        if name in _WIDE and name not in found and weights > memory > 0:
+            found[name] = note("ask_too_wide", format=name, weights_bytes=weights, have_bytes=memory)
     return [Bullets(tuple(found.values()))] if found else []
 
 
