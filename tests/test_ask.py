@@ -352,7 +352,7 @@ def test_an_endpoint_that_is_not_there_does_no_harm(capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("words", "code"),
     [
-        (["Can I run Llama 3.1 8B on a 3090?"], 0), (["라마 3.3 70B를 4090 한 장에서 돌릴 수 있나요?"], 1), 
+        (["Can I run Llama 3.1 8B on a 3090?"], 0), (["라마 3.3 70B를 4090 한 장에서 돌릴 수 있나요?"], 1),
         (["이거 돌아가나요?"], 2),
         ([], 2), (["  "], 2), (["--list"], 0), (["--id", "fp8-on-a100"], 0), (["--id", "nothing"], 2),
     ],

@@ -121,19 +121,13 @@ def _bought(
         sentences.append(note("ask_buy_cheapest", count=cheapest.count, gpu=cheapest.gpu, usd=f"{usd:,.0f}"))
     if without:
         sentences.append(note("ask_buy_without", gpus=without))
-    rows = tuple(
-        (
-            str(c.count), c.gpu, ("bytes", c.item.deployment.machine.devices[0].memory_bytes),
-            c.item.deployment.weight_format.name, f"engine:{c.item.deployment.engine}",
-            "–" if c.item.speed is None else ("rate", c.item.speed.per_user_tok_per_s.likely),
-            "–" if c.usd_per_hour is None else f"${c.usd_per_hour:.2f}", "–" if c.list_usd is None else f"${c.list_usd:,.0f}",
-        )
-        for c in choices
-    )  # fmt: skip
     blocks += [
         Bullets(tuple(sentences)),
         Heading("ask_choices"),
-        Grid((">count", "gpu", ">device_memory", "format", "engine", ">per_user", ">rent_hour", ">list_price"), rows),
+        Grid(
+            (">count", "gpu", ">device_memory", "format", "engine", ">per_user", ">rent_hour", ">list_price"),
+            _rows(choices),
+        ),
     ]
     blocks += [Heading("ask_memory"), Memory(first.item), *command_blocks(ground, first.item)]
     users = f" --concurrency {asked.concurrency}" if asked.concurrency else ""
@@ -150,6 +144,19 @@ def _bought(
         rate=rate,
         follow_up=more,
     )
+
+
+def _rows(choices: tuple[Choice, ...]) -> tuple[tuple[str | tuple[str, float | int], ...], ...]:
+    """A row a kind of GPU."""
+    return tuple(
+        (
+            str(c.count), c.gpu, ("bytes", c.item.deployment.machine.devices[0].memory_bytes),
+            c.item.deployment.weight_format.name, f"engine:{c.item.deployment.engine}",
+            "–" if c.item.speed is None else ("rate", c.item.speed.per_user_tok_per_s.likely),
+            "–" if c.usd_per_hour is None else f"${c.usd_per_hour:.2f}", "–" if c.list_usd is None else f"${c.list_usd:,.0f}",
+        )
+        for c in choices
+    )  # fmt: skip
 
 
 def _one(item: Evaluated) -> dict[str, Any]:
