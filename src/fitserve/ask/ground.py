@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from fitserve.ask.hardware_words import card_of_memory
+from fitserve.ask.memory_words import card_of_memory
 from fitserve.ask.types import Named, Understood
 from fitserve.engines.registry import engine
 from fitserve.foundation.errors import FitserveError, InputError

@@ -46,7 +46,6 @@ _TIERS = ("pro", "max", "ultra")
 _NOISE = re.compile(r"nvidia|geforce|tesla|amd|radeon|intel|\(r\)|\(tm\)|graphics|generation|edition")
 _APPLE_SIZES = (8, 16, 18, 24, 32, 36, 48, 64, 96, 128, 192, 256, 512)
 _NEAR_WORDS = 9
-_CLOSE = 0.12
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +125,11 @@ def _cards(spans: Spans) -> Iterator[tuple[int, Named, list[Reason]]]:
             spans.take(beside.first, beside.last)
             last = max(last, beside.last)
         name = _portable(spans, index, last, name)
+        count = _count(spans, index, last)
+        beside = beside or _memory_behind(spans, last)
         item = identify((None if beside is None else _variant(name, beside.bytes)) or name)
         given = spans.plain[spans.words[index].start : spans.words[last - 1].end]
         said = [note("gpu_assumed", given=given, gpu=item.assumed)] if item.assumed is not None else []
-        count = _count(spans, index, last)
         yield index, Named(gpu=item.device.id, count=count or 1), said
         index = last
 
@@ -190,6 +190,18 @@ def _memory_beside(spans: Spans, first: int, last: int) -> Amount | None:
     return None
 
 
+def _memory_behind(spans: Spans, last: int) -> Amount | None:
+    """The memory of a card behind its count: `A100 두 장(40GB)`."""
+    for index in range(last, last + 4):
+        amount = amount_at(spans, index)
+        if amount is not None and amount.of != "ram" and spans.is_free(amount.first, amount.last):
+            spans.take(amount.first, amount.last)
+            return amount
+        if index not in spans.taken and spans.text(index) not in _BETWEEN:
+            return None
+    return None
+
+
 def amount_at(spans: Spans, index: int) -> Amount | None:
     """`24gb`, `24 gb`, `24g` as bytes. A card of 24 GB is one of 24 GiB in the driver's words."""
     found = _AMOUNT.fullmatch(spans.text(index)) if spans.text(index) else None
@@ -227,13 +239,13 @@ def _count(spans: Spans, first: int, last: int) -> int | None:
             continue
         if _card_at(spans, index, _names()) is not None:
             break
-        number = _counted(spans, index)
+        number = counted(spans, index)
         if number is not None:
             return number
     return None
 
 
-def _counted(spans: Spans, index: int) -> int | None:
+def counted(spans: Spans, index: int) -> int | None:
     """A number with a counter of cards behind it."""
     word, after = spans.text(index), spans.text(index + 1)
     korean = re.match(r"(?P<number>[가-힣]{1,2}?)(장|대|개)(?:\D|$)", word)
@@ -306,7 +318,7 @@ def _apple(spans: Spans) -> Iterator[tuple[int, Named, list[Reason]]]:
 
 
 def _apple_count(spans: Spans, last: int) -> int:
-    return _counted(spans, last) or 1
+    return counted(spans, last) or 1
 
 
 def _nearest_amount(spans: Spans, place: int) -> int | None:
@@ -347,52 +359,3 @@ def _apple_named(name: str, memory_bytes: int | None, count: int) -> tuple[Named
     if not size:
         notes.append(note("unified_memory_assumed", gpu=item.device.id, have_bytes=item.device.memory_bytes))
     return Named(gpu=item.device.id, count=count, memory_bytes=size or None), notes
-
-
-def find_memory(spans: Spans, has_gpu: bool) -> tuple[int | None, int, int | None]:
-    """(memory of GPUs without a name, how many cards it is on, RAM) of what the GPUs did not take."""
-    vram: int | None = None
-    cards = 1
-    ram: int | None = None
-    for index in range(len(spans.words)):
-        amount = amount_at(spans, index)
-        if amount is None or not spans.is_free(amount.first, amount.last) or amount.of == "disk":
-            continue
-        if amount.of == "ram" or (has_gpu and amount.of == "memory" and _says_ram(spans, amount)):
-            ram = ram or amount.bytes
-        elif not has_gpu and vram is None:
-            vram = amount.bytes
-            cards = _counted_near(spans, amount) or 1
-        spans.take(amount.first, amount.last)
-    return (None if vram is None else vram * cards), cards, ram
-
-
-def _says_ram(spans: Spans, amount: Amount) -> bool:
-    around = " ".join(spans.text(i) for i in range(amount.first - 3, amount.last + 3))
-    return "ram" in around.split() or "메모리" in around
-
-
-def _counted_near(spans: Spans, amount: Amount) -> int | None:
-    """`24GB 카드 두 장`, `two 24GB cards`."""
-    for index in range(amount.last, min(len(spans.words), amount.last + 5)):
-        number = _counted(spans, index)
-        if number is not None:
-            return number
-    number = number_of(spans.text(amount.first - 1)) or (
-        number_of(spans.text(amount.first - 2)) if spans.text(amount.first - 1) == "x" else None
-    )
-    return number if number is not None and number <= 16 and spans.text(amount.first - 1) not in {"a", "an"} else None
-
-
-def card_of_memory(memory_bytes: int, cards: int) -> tuple[str, int]:
-    """(GPU, count) that a stated amount stands for: the nearest row that is not larger by more than a little."""
-    size = memory_bytes / cards / GIB
-    rows = [(row[0], row[1], row[2]) for row in lexicon()["cards"]["rows"]]
-    if cards > 1:
-        singles = [row for row in rows if row[2] == 1] or rows
-        best = max(
-            (row for row in singles if row[0] <= size * (1 + _CLOSE)), key=lambda row: row[0], default=singles[0]
-        )
-        return best[1], cards
-    best = max((row for row in rows if row[0] <= size * (1 + _CLOSE)), key=lambda row: row[0], default=rows[0])
-    return best[1], best[2]

@@ -125,6 +125,8 @@ def finetune(ground: Ground) -> AskAnswer:
     model = ground.world.read_model(ground.model).model
     rules = load_toml("fitserve.ask", "training.toml")
     cards = [item for item in ground.gpus if item.gpu != "none"]
+    if ground.asked.are_alternatives:  # the larger of the machines that are to be chosen among
+        cards = [max(cards, key=lambda item: device(item.gpu).memory_bytes * item.count)]
     have = sum((item.memory_bytes or device(item.gpu).memory_bytes) * item.count for item in cards)
     room = have * rules["room"]["share"]
     needs = {name: int(model.params() * row["bytes_per_parameter"]) for name, row in rules["methods"].items()}

@@ -37,6 +37,8 @@ _ENGINES: tuple[tuple[str, str], ...] = (
     ("transformers", "transformers"), ("tgi", "tgi"), ("mlx", "mlx"), ("lmstudio", "lmstudio"),
 )  # fmt: skip
 _VERSION = pattern("version").pattern
+_INSTEAD = re.compile(r"\s*(말고|대신|아니고|빼고)")
+_INSTEAD_OF = re.compile(r"(instead of|rather than|other than|without|not)\s*$")
 _SYSTEMS = (
     (r"windows|(?<![a-z])wsl|powershell|\.bat", "windows"), (r"linux|ubuntu|debian|centos|rocky", "linux"),
     (r"macos|mac os|macstudio|macmini|macbook|applesilicon|(?<![a-z])imac|(?<![가-힣])맥(?:에서|에|으로|용)", "macos"),
@@ -136,6 +138,9 @@ def find_engines(spans: Spans) -> tuple[list[str], str | None]:
             if not spans.letters_free(match.start(), match.start() + len(word)):
                 continue
             spans.take_letters(match.start(), match.end())
+            behind, ahead = spans.plain[match.end() : match.end() + 5], spans.plain[: match.start()]
+            if _INSTEAD.match(behind) or _INSTEAD_OF.search(ahead):
+                continue
             found.append((match.start(), engine_id, match["version"]))
     found.sort()
     version = next((v for _, _, v in found if v), None) or _version_before(spans, found)

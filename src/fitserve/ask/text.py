@@ -66,6 +66,8 @@ def plain_text(text: str) -> str:
     folded = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", folded)
     pattern, table = _spoken()
     said = pattern.sub(lambda found: table[found[0]], folded)
+    said = re.sub(r"(?<=\d)o(?=\d)", "0", said)
+    said = re.sub(r"(?<=\d)\s*비(?=\s|$|[로를는은가이]\s|모델|급|짜리)", "b ", said)
     said = re.sub(r"(?<![\w.])(\d{1,2})\s*[x*]\s*(?=[a-z]|\d{4}(?!\d))", r"\1 x ", said)
     said = re.sub(r"(?<=[a-z0-9])\s*[x*](\d{1,2})(?![\d.a-z])", r" x \1 ", said)
     said = re.sub(r"(?<![a-z])[x*]\s*(\d{1,2})(?=\s|$|[가-힣,.)?])", r" x \1 ", said)

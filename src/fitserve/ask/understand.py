@@ -5,8 +5,9 @@ from decimal import Decimal
 
 from fitserve.ask.amounts import find_context, find_hours, find_money, find_rate, find_users
 from fitserve.ask.failures import quoted_failures
-from fitserve.ask.hardware_words import find_gpus, find_memory
+from fitserve.ask.hardware_words import find_gpus
 from fitserve.ask.kinds import Found, kind_of, scores
+from fitserve.ask.memory_words import find_memory
 from fitserve.ask.model_words import find_models
 from fitserve.ask.setting_words import find_cache, find_engines, find_formats, find_method, find_system, find_use
 from fitserve.ask.spans import Spans
