@@ -32,6 +32,7 @@ class Texts:
             "fitserve.launch.oracle",
             "fitserve.diagnose",
             "fitserve.bench",
+            "fitserve.ask",
             "fitserve.predict.data",
             *(entry.package for entry in ENTRIES),
         ]
