@@ -108,6 +108,9 @@ FACT_TABLES = [
     ("fitserve.guides", "abilities.toml"),
     ("fitserve.guides", "settings.toml"),
     ("fitserve.guides", "checklist.toml"),
+    ("fitserve.launch.oracle", "gguf_headers.toml"),
+    ("fitserve.bench", "conversations.toml"),
+    ("fitserve.bench", "eval_tasks.toml"),
 ]
 
 

@@ -199,6 +199,13 @@ def estimate(request: EstimateRequest, world: World, *, simulates: bool = True) 
     )  # fmt: skip
 
 
+def fixed_deployment(request: PlanRequest, world: World) -> tuple[Deployment, tuple[Reason, ...]]:
+    """The one deployment that an estimate judges, and what was assumed. Raises InputError, FactMissing."""
+    read, resolved = resolve_plan(request, world)
+    deployment, _, notes = _fixed(read, resolved)
+    return deployment, (*resolved.notes, *notes)
+
+
 def _fixed(read: ModelRead, resolved: Resolved) -> tuple[Deployment, bool, list[Reason]]:
     """The deployment of the defaults: first engine for the format and machine, its first format, all devices."""
     wishes, notes = resolved.wishes, []
@@ -225,13 +232,13 @@ def _suits(chosen: Engine, version: str, model: LanguageModel, resolved: Resolve
     return any(verdict_of(chosen.blockers(deployment)) is Verdict.FITS for deployment, _ in listed)
 
 
-def fit(request: FitRequest, world: World) -> Answer:
-    """Every chat model of the catalogue on this machine: its best format, or why it does not fit."""
+def fit(request: FitRequest, world: World, among: Iterable[str] | None = None) -> Answer:
+    """Every chat model of the catalogue (or of `among`) on this machine: its best format, or why it does not fit."""
     resolved = resolve_hardware(request, world)
     evaluate = Evaluator()
     plans: list[Evaluated] = []
     rejected: list[Evaluated] = []
-    for model_id in _wanted(request.family):
+    for model_id in _wanted(request.family) if among is None else among:
         try:
             best = best_of_model(
                 catalog_model(model_id), resolved.machine, resolved.workload, resolved.wishes, evaluate
