@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import Ran
 
 import fitserve
+from conftest import Ran
 from fitserve import python_api
 
 

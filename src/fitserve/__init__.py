@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from fitserve.python_api import Plans as Plans
     from fitserve.python_api import Result as Result
     from fitserve.python_api import WorldError as WorldError
+    from fitserve.python_api import ask as ask
     from fitserve.python_api import check as check
     from fitserve.python_api import compare as compare
     from fitserve.python_api import cost as cost
+    from fitserve.python_api import diagnose as diagnose
     from fitserve.python_api import estimate as estimate
     from fitserve.python_api import fit as fit
     from fitserve.python_api import guide as guide
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from fitserve.python_api import plan as plan
 
 __version__ = "0.1.0"
-_PACKAGES = ("check", "hardware", "plan")
+_PACKAGES = ("ask", "check", "diagnose", "hardware", "plan")
 """Verbs that are packages as well; those can be called."""
 _FUNCTIONS = (
     "FactMissing", "FitserveError", "InputError", "Plans", "Result", "WorldError", "compare", "cost", "estimate", "fit",

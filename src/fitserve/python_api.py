@@ -29,12 +29,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from fitserve.api.verbs import VERBS, Outcome, Outside
 from fitserve.foundation.errors import FactMissing, FitserveError, InputError, WorldError
-from fitserve.render.texts import texts
+from fitserve.render.texts import LANGUAGES, texts
 
 if TYPE_CHECKING:
+    from fitserve.ask.types import AskAnswer
     from fitserve.check.answer import CheckAnswer
+    from fitserve.diagnose.types import Diagnosis
     from fitserve.guides.types import Guide
-    from fitserve.plan.answer import Answer
+    from fitserve.plan.answer import Answer  # noqa: F401 - named in a base class, as text
     from fitserve.plan.compare import Comparison
     from fitserve.plan.cost import CostAnswer
     from fitserve.plan.hardware import HardwareChoices
@@ -42,8 +44,8 @@ if TYPE_CHECKING:
     from fitserve.search.evaluate import Evaluated
 
 __all__ = [
-    "FactMissing", "FitserveError", "InputError", "Plans", "Result", "WorldError", "check", "compare", "cost", "estimate",
-    "fit", "guide", "hardware", "plan",
+    "FactMissing", "FitserveError", "InputError", "Plans", "Result", "WorldError", "ask", "check", "compare", "cost",
+    "diagnose", "estimate", "fit", "guide", "hardware", "plan",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -58,15 +60,17 @@ class Result(Generic[T]):
     is_yes: bool
     _outcome: Outcome = field(repr=False)
 
-    def to_dict(self, lang: str = "en") -> dict[str, Any]:
-        """The JSON of the command line, with texts in a language (`en` or `ko`). Raises InputError for another one."""
-        from fitserve.render.texts import LANGUAGES
+    def to_dict(self, lang: str | None = None) -> dict[str, Any]:
+        """The JSON of the command line, with texts in a language: `en` or `ko`; None is that of the answer, else English.
 
-        if lang not in LANGUAGES:
-            raise InputError.of("choice_wrong", flag="--lang", given=lang[:40], choices=", ".join(LANGUAGES))
-        return self._outcome.form(texts(lang))
+        Raises InputError for another one.
+        """
+        chosen = lang or self._outcome.language or LANGUAGES[0]
+        if chosen not in LANGUAGES:
+            raise InputError.of("choice_wrong", flag="--lang", given=chosen[:40], choices=", ".join(LANGUAGES))
+        return self._outcome.form(texts(chosen))
 
-    def to_json(self, lang: str = "en") -> str:
+    def to_json(self, lang: str | None = None) -> str:
         """The same as text."""
         return json.dumps(self.to_dict(lang), ensure_ascii=False, indent=2)
 
@@ -91,7 +95,7 @@ class Plans(Result["Answer"]):
         return self.answer.plans[0] if self.answer.plans else None
 
 
-def _ask(name: str, given: dict[str, Any], world: "World | None") -> Outcome:
+def _ask(name: str, given: dict[str, Any], world: "World | None", lang: str | None = None) -> Outcome:
     if world is None:
         from fitserve.cli.verbs import world as outside_of_the_command_line  # readers and probes, only when asked
 
@@ -101,7 +105,7 @@ def _ask(name: str, given: dict[str, Any], world: "World | None") -> Outcome:
     verb = VERBS[name]
     fields = {key: _listed(value) for key, value in given.items()}
     today = datetime.now(UTC).date().isoformat()
-    return verb.run(verb.read(fields), Outside(world=world, today=today, read_prices=read_price_file))
+    return verb.run(verb.read(fields), Outside(world=world, today=today, read_prices=read_price_file, language=lang))
 
 
 def _listed(value: object) -> object:
@@ -177,6 +181,26 @@ def check(command: str, *, world: "World | None" = None, **flags: Any) -> "Resul
     (False, '--max-model-len')
     """
     return _result(_ask("check", {"command": command, **flags}, world))
+
+
+def diagnose(log: str, *, world: "World | None" = None, **flags: Any) -> "Result[Diagnosis]":
+    """The text of a log (not its file) to its causes, with fixes that were computed.
+
+    >>> lines = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."
+    >>> diagnose(lines, engine="vllm").answer.causes[0].code
+    'memory.torch_oom'
+    """
+    return _result(_ask("diagnose", {"log": log, **flags}, world))
+
+
+def ask(question: str, *, lang: str | None = None, world: "World | None" = None) -> "Result[AskAnswer]":
+    """A question in words, answered in its own language unless `lang` says otherwise.
+
+    >>> found = ask("Does Qwen3-8B in BF16 run on one RTX 4090 with vLLM?")
+    >>> found.answer.kind, found.to_dict()["understood"]["model"]
+    ('fit', 'Qwen/Qwen3-8B')
+    """
+    return _result(_ask("ask", {"question": question}, world, lang))
 
 
 def guide(*, world: "World | None" = None, **flags: Any) -> "Result[Guide]":

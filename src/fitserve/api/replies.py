@@ -28,12 +28,15 @@ Handler = Callable[[Request, Exception], Response | Awaitable[Response]]
 
 def words_of(request: Request) -> Texts:
     """The language of `?lang=`, else of the browser's settings. Raises InputError for one that is not spoken here."""
+    return texts(asked_language(request) or language_of(request))
+
+
+def asked_language(request: Request) -> str | None:
+    """`?lang=`. Raises InputError for a language that is not spoken here."""
     given = request.query_params.get("lang")
-    if given is None:
-        return texts(language_of(request))
-    if given not in LANGUAGES:
+    if given is not None and given not in LANGUAGES:
         raise InputError.of("choice_wrong", flag="--lang", given=given[:40], choices=", ".join(LANGUAGES))
-    return texts(given)
+    return given
 
 
 def packed(request: Request, body: bytes, words: Texts, tag: str | None = None) -> Response:

@@ -23,6 +23,8 @@ class Outside:
     today: str
     read_prices: Callable[[str], Any] | None = None
     """None where no file may be read."""
+    language: str | None = None
+    """The language that was asked for; None leaves it to the answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,8 @@ class Outcome:
     answer: Any
     is_yes: bool
     form: Callable[[Texts], Form]
+    language: str | None = None
+    """The language of the answer, where that follows from the request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +138,35 @@ def _clients(request: Any, _: Outside) -> Outcome:
     return Outcome(answer=tuple(listed), is_yes=True, form=lambda texts: clients_form(listed, texts))
 
 
+def _diagnose(request: Any, outside: Outside) -> Outcome:
+    from fitserve.diagnose.answer import diagnose
+    from fitserve.diagnose.request import DiagnoseRequest
+    from fitserve.render.diagnosed import diagnosis_form
+
+    hints = DiagnoseRequest.model_construct(**request.model_dump(exclude={"log"}, exclude_unset=True))
+    answer = diagnose([request.log.encode("utf-8", "replace")], hints, outside.world)
+    return Outcome(answer=answer, is_yes=answer.is_found, form=lambda texts: diagnosis_form(answer, texts))
+
+
+def _ask(request: Any, outside: Outside) -> Outcome:
+    from fitserve.ask.answer import ask
+    from fitserve.ask.questions import answer_of, question_of
+    from fitserve.ask.text import language_of
+    from fitserve.foundation.errors import InputError
+    from fitserve.render.asked import answer_form
+
+    if request.id is not None:
+        language = outside.language or "en"
+        answer = answer_of(question_of(request.id), language, outside.world, outside.today)
+    elif request.question is not None:
+        language = outside.language or language_of(request.question)
+        answer = ask(request.question, outside.world, outside.today, language=language)
+    else:
+        raise InputError.of("question_missing")
+    is_yes = answer.is_yes and answer.kind != "unclear"
+    return Outcome(answer=answer, is_yes=is_yes, form=lambda texts: answer_form(answer, texts), language=language)
+
+
 _LISTED = (
     Verb(name="plan", request="plan.request:PlanRequest", run=_plan),
     Verb(name="estimate", request="plan.request:EstimateRequest", run=_estimate),
@@ -141,6 +174,8 @@ _LISTED = (
     Verb(name="compare", request="plan.compare:CompareRequest", run=_compare),
     Verb(name="hardware", request="plan.hardware:HardwareChoiceRequest", run=_hardware),
     Verb(name="check", request="check.request:CheckRequest", run=_check),
+    Verb(name="diagnose", request="api.requests:DiagnoseQuery", run=_diagnose),
+    Verb(name="ask", request="api.requests:AskQuery", run=_ask),
     Verb(name="guide", request="guides.request:GuideRequest", run=_guide),
     Verb(name="cost", request="plan.cost_request:CostRequest", run=_cost),
     Verb(name="clients", request="api.requests:ClientsQuery", run=_clients),

@@ -173,6 +173,35 @@ def _check(form: Mapping[str, Any]) -> Form:
     }  # fmt: skip
 
 
+def _diagnose(form: Mapping[str, Any]) -> Form:
+    causes = [
+        {
+            "code": row["code"], "engine": row["engine"], "confidence": row["confidence"], "text": _cut(row["text"]),
+            "evidence": [{"line": part["line"], "text": _cut(part["text"])} for part in row["evidence"][:2]],
+            "fixes": [_remedy(fix) for fix in row["fixes"][:_TEXTS]],
+        }
+        for row in form["causes"][:_PLANS]
+    ]  # fmt: skip
+    compared = form["predicted_against_allocated"][:_FINDINGS]
+    return {"causes": causes, "predicted_against_allocated": compared, "notes": _texts(form["notes"])}
+
+
+def _remedy(fix: Mapping[str, Any]) -> Form:
+    command = fix.get("command")
+    short = {"text": _cut(fix["text"]), "change": fix.get("change"), "run": fix.get("run")}
+    short["command"] = None if command is None else command["shells"].get("bash") or " ".join(command["argv"])
+    return {key: value for key, value in short.items() if value not in (None, [], {})}
+
+
+def _ask(form: Mapping[str, Any]) -> Form:
+    names = ("kind", "verdict", "understood", "assumed", "answer", "follow_up")
+    found = {name: form[name] for name in names}
+    found["understood"] = {
+        key: value for key, value in form["understood"].items() if value not in (None, [], {}, False)
+    }
+    return found | {"plans": [_row(plan) for plan in form["plans"][:_PLANS]]}
+
+
 def _guide(form: Mapping[str, Any]) -> Form:
     setups = [
         {"purpose": row["purpose"], **_row(row["plan"]), "command": row["plan"]["command"]["shells"].get("bash")}
@@ -210,5 +239,6 @@ def _cost(form: Mapping[str, Any]) -> Form:
 
 _SHORT = {
     "plan": _plan, "estimate": _estimate, "fit": _fit, "compare": _compare, "hardware": _hardware, "check": _check,
+    "diagnose": _diagnose, "ask": _ask,
     "guide": _guide, "cost": _cost,
 }  # fmt: skip

@@ -53,7 +53,7 @@ def make_server(world: World) -> Server[Any]:
 def _answer(name: str, given: dict[str, Any], outside: Outside) -> tuple[dict[str, Any], bool]:
     try:
         return call(name, given, outside)
-    except Exception:  # an agent is told that there is a bug, the log (standard error) says which
+    except Exception:  # noqa: BLE001 - an agent is told that there is a bug, the log (standard error) says which
         _log.exception("tool %s", name)
         return {"error": "fitserve has a bug here; its log on standard error says where."}, False
 

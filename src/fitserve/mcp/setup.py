@@ -11,7 +11,7 @@ from fitserve.foundation.facts import load_toml
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """What a client needs: `line` are the words of a command that does it, none where there is none; `text` belongs into `file`."""
+    """What a client needs: `line` are the words of a command that does it (empty: there is none); `text` goes into `file`."""
 
     title: str
     line: tuple[str, ...]

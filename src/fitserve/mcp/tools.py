@@ -1,7 +1,7 @@
 """The tools: which verbs, what agents are told of them, and a call."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fitserve.api.schemas.request_schemas import request_schema
@@ -77,8 +77,9 @@ def call(name: str, given: Mapping[str, Any], outside: Outside) -> tuple[dict[st
     try:
         if language not in LANGUAGES:
             raise InputError.of("choice_wrong", flag="--lang", given=str(language)[:40], choices=", ".join(LANGUAGES))
-        outcome = verb.run(verb.read(fields), outside)
-        return {"yes": outcome.is_yes, **compact(name, outcome.form(words))}, True
+        outcome = verb.run(verb.read(fields), replace(outside, language=given.get("lang")))
+        form = outcome.form(words if outcome.language is None else texts(outcome.language))
+        return {"yes": outcome.is_yes, **compact(name, form)}, True
     except FitserveError as error:
         return {"error": _told(error, words)}, False
 

@@ -1,19 +1,20 @@
 """POST endpoints: a verb each."""
 
+import hashlib
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
 from fitserve.api.desk import Busy, Desk
-from fitserve.api.replies import encoded, packed, told, words_of
-from fitserve.api.routes.bodies import fields_of
+from fitserve.api.replies import asked_language, encoded, packed, told, words_of
+from fitserve.api.routes.bodies import fields_of, is_plain_text, log_of
 from fitserve.api.verbs import VERBS, Outside, Verb
 from fitserve.foundation.errors import FitserveError
-from fitserve.plan.world import World
+from fitserve.plan.request import Request as Asked
 from fitserve.render.texts import Texts, texts
 
 Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -31,8 +32,10 @@ def _endpoint(verb: Verb) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         words = texts("en")
         try:
-            words = words_of(request)
-            body = await _answer(verb, await fields_of(request), words, request.app.state.world, request.app.state.desk)
+            words, language = words_of(request), asked_language(request)
+            is_log = verb.name == "diagnose" and is_plain_text(request)
+            asked = verb.read(await (log_of(request) if is_log else fields_of(request)))
+            body = await _answer(verb, asked, words, language, request.app)
         except (FitserveError, Busy) as error:
             return told(error, words)
         return packed(request, body, words)
@@ -40,13 +43,14 @@ def _endpoint(verb: Verb) -> Endpoint:
     return endpoint
 
 
-async def _answer(verb: Verb, fields: dict[str, Any], words: Texts, world: World, desk: Desk) -> bytes:
+async def _answer(verb: Verb, asked: Asked, words: Texts, language: str | None, app: FastAPI) -> bytes:
     """The packed JSON of a verb. Raises FitserveError and Busy."""
-    asked = verb.read(fields)
-    outside = Outside(world=world, today=datetime.now(UTC).date().isoformat())
+    desk: Desk = app.state.desk
+    outside = Outside(world=app.state.world, today=datetime.now(UTC).date().isoformat(), language=language)
 
     def work() -> bytes:
-        return encoded(verb.run(asked, outside).form(words))
+        outcome = verb.run(asked, outside)
+        return encoded(outcome.form(words if outcome.language is None else texts(outcome.language)))
 
-    key = (verb.name, asked.model_dump_json(), words.language, outside.today)
-    return await desk.answer(key, work)
+    content = hashlib.sha256(asked.model_dump_json().encode()).hexdigest()  # a log may be megabytes
+    return await desk.answer((verb.name, content, words.language, language, outside.today), work)

@@ -8,6 +8,19 @@ from starlette.requests import Request
 from fitserve.foundation.errors import InputError
 
 
+async def log_of(request: Request) -> dict[str, Any]:
+    """A body of plain text as the field `log`; the other fields stand in the address."""
+    query = request.query_params
+    fields: dict[str, Any] = {name: tuple(query.getlist(name)) for name in ("gpu",) if name in query}
+    fields |= {name: value for name, value in query.items() if name not in {"gpu", "lang"}}
+    return fields | {"log": (await request.body()).decode("utf-8", "replace")}
+
+
+def is_plain_text(request: Request) -> bool:
+    """Whether the body says that it is text."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower() == "text/plain"
+
+
 async def fields_of(request: Request) -> dict[str, Any]:
     """The JSON object in the body; an empty body is an empty object. Raises InputError for anything else."""
     body = await request.body()

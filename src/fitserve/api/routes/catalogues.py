@@ -12,6 +12,7 @@ from fitserve.api.desk import Busy
 from fitserve.api.replies import VERSIONED, encoded, packed, tag_of, told, words_of
 from fitserve.api.verbs import VERBS
 from fitserve.foundation.errors import FitserveError
+from fitserve.render.asked import questions_form
 from fitserve.render.catalogue_forms import engines_form, gpus_form, gpus_found, models_form, models_found
 from fitserve.render.forms import SCHEMA_VERSION
 from fitserve.render.texts import Texts, texts
@@ -39,6 +40,7 @@ _READ: dict[str, Callable[[Words, Texts], Form]] = {
     "/models": lambda given, _: models_form(models_found(given)),
     "/gpus": lambda given, _: gpus_form(gpus_found(given)),
     "/engines": lambda _, words: engines_form(words),
+    "/questions": lambda _, words: questions_form(words),
     "/validate": _validate,
 }
 

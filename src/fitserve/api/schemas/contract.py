@@ -235,6 +235,58 @@ ENGINES = record(
         "engines": listed(record({"id": TEXT, "title": TEXT, "versions": listed(TEXT), "native_os": listed(TEXT)})),
     }
 )
+CAUSE = record(
+    {
+        "code": TEXT,
+        "engine": nullable(TEXT),
+        "confidence": NUMBER,
+        "evidence": listed(record({"line": WHOLE, "text": TEXT})),
+        "text": TEXT,
+        "fixes": listed(record({"text": TEXT})),
+    }
+)
+DIAGNOSIS = record(
+    {
+        "schema_version": SCHEMA_ONE,
+        "causes": listed(CAUSE),
+        "predicted_against_allocated": listed({"type": "object"}),
+        "plan": nullable(PLAN),
+        "notes": NOTES,
+    }
+)
+UNDERSTOOD = record(
+    {
+        "model": nullable(TEXT),
+        "models": listed(TEXT),
+        "gpus": listed(record({"gpu": TEXT, "count": WHOLE})),
+        "memory_bytes": nullable(WHOLE),
+        "engine": nullable(TEXT),
+        "context_tokens": nullable(WHOLE),
+        "unknown": listed(TEXT),
+    }
+)
+ASKED = record(
+    {
+        "schema_version": SCHEMA_ONE,
+        "question": TEXT,
+        "language": {"enum": ["en", "ko"]},
+        "kind": TEXT,
+        "understood": UNDERSTOOD,
+        "assumed": listed(TEXT),
+        "verdict": nullable(TEXT),
+        "answer": TEXT,
+        "plans": listed(PLAN),
+        "commands": listed({}),
+        "follow_up": listed({}),
+    }
+)
+QUESTIONS = record(
+    {
+        "schema_version": SCHEMA_ONE,
+        "language": TEXT,
+        "questions": listed(record({"id": TEXT, "title": TEXT, "question": TEXT, "kind": TEXT, "tags": listed(TEXT)})),
+    }
+)
 INDEX = record({"schema_version": SCHEMA_ONE, "name": TEXT, "version": TEXT, "verbs": listed(TEXT)})
 RUNS = record({"schema_version": SCHEMA_ONE, "runs": listed(record({"id": WHOLE, "kind": TEXT, "state": TEXT}))})
 RUN = record({"schema_version": SCHEMA_ONE, "id": WHOLE, "kind": TEXT, "state": TEXT})

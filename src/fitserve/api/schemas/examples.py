@@ -51,6 +51,25 @@ EXAMPLES: Mapping[str, Mapping[str, tuple[str, dict[str, Any]]]] = {
             {"command": "vllm serve Qwen/Qwen3-8B --max-modle-len 8192", "gpu": ["rtx-4090"]},
         )
     },
+    "diagnose": {
+        "out-of-memory": (
+            "The last lines of a server that died",
+            {
+                "log": "INFO [core.py:58] Initializing a V1 LLM engine (v0.10.0) with config: model='Qwen/Qwen3-8B'\n"
+                "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of"
+                " 23.52 GiB of which 1.10 GiB is free.\n",
+                "gpu": ["rtx-4090"],
+                "engine": "vllm",
+            },
+        )
+    },
+    "ask": {
+        "korean": ("A question in Korean", {"question": "RTX 4090 한 장에서 Qwen3-32B를 AWQ로 돌릴 수 있나요?"}),
+        "english": (
+            "A question in English",
+            {"question": "How much memory does Qwen3-8B need at 32k tokens on one A100 80GB?"},
+        ),
+    },
     "guide": {"card": ("Everything about a card", {**_MACHINE, "use": "chat"})},
     "cost": {
         "hours": (

@@ -13,11 +13,11 @@ Schema = dict[str, Any]
 _ANSWERS: dict[str, Schema] = {
     "plan": contract.ANSWER, "estimate": contract.ESTIMATE, "fit": contract.ANSWER, "compare": contract.COMPARISON,
     "hardware": contract.HARDWARE, "check": contract.CHECK, "guide": contract.GUIDE, "cost": contract.COSTS,
-    "clients": contract.CLIENTS,
+    "clients": contract.CLIENTS, "diagnose": contract.DIAGNOSIS, "ask": contract.ASKED,
 }  # fmt: skip
 _CATALOGUES: dict[str, tuple[Schema, str]] = {
     "models": (contract.MODELS, "models"), "gpus": (contract.GPUS, "gpus"), "engines": (contract.ENGINES, "engines"),
-    "validate": (contract.VALIDATE, "validate"),
+    "questions": (contract.QUESTIONS, "list"), "validate": (contract.VALIDATE, "validate"),
 }  # fmt: skip
 _SEARCHED = ("models", "gpus")
 _ERRORS = {
