@@ -81,13 +81,8 @@ def ladder(item: Evaluated, use: str) -> tuple[tuple[int, Evaluated], ...]:
     usual = preset(use)
     found = []
     for size in sorted(near):
-        work = Workload(
-            context_tokens=size,
-            concurrent_requests=1,
-            use=use,
-            prompt_tokens=min(usual.prompt_tokens or 1, size // 2),
-            output_tokens=min(usual.output_tokens or 1, size // 2),
-        )
+        work = Workload(context_tokens=size, concurrent_requests=1, use=use,
+                        prompt_tokens=min(usual.prompt_tokens or 1, size // 2), output_tokens=min(usual.output_tokens or 1, size // 2))
         judged = evaluate(replace(item.deployment, context_tokens=size), item.needs_quantizing)
         found.append((size, with_speed(judged, load_of(work), Targets())))
     return tuple(found)

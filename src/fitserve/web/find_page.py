@@ -35,9 +35,7 @@ def gpu_names(request: Request) -> Response:
 @lru_cache(maxsize=1)
 def _model_words() -> Mapping[str, str]:
     """Everything that a model is called, in one text."""
-    found: dict[str, list[str]] = {
-        model_id: [model_id.lower(), row["family"].lower()] for model_id, row in rows().items()
-    }
+    found: dict[str, list[str]] = {model_id: [model_id.lower(), row["family"].lower()] for model_id, row in rows().items()}
     for alias, model_id in aliases().items():
         if model_id in found:
             found[model_id].append(alias)

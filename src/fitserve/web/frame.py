@@ -136,6 +136,4 @@ def page(
 
 def data_text(value: Any) -> Markup:
     """JSON for an attribute that a script reads."""
-    return Markup(
-        json.dumps(value, ensure_ascii=False).replace("&", "&amp;").replace("'", "&#39;").replace("<", "\\u003c")
-    )  # noqa: S704
+    return Markup(json.dumps(value, ensure_ascii=False).replace("&", "&amp;").replace("'", "&#39;").replace("<", "\\u003c"))  # noqa: S704

@@ -154,9 +154,7 @@ def _ladder(item: Evaluated, answer: Answer, asked: Asked, words: Texts) -> list
     """Contexts against what they leave."""
     rows = []
     found = ladder(item, answer.use) if item.budget is not None else ()
-    all_bars = [
-        bars_of(step.budget, item.deployment.machine.host.ram_bytes, words) if step.budget else () for _, step in found
-    ]
+    all_bars = [bars_of(step.budget, item.deployment.machine.host.ram_bytes, words) if step.budget else () for _, step in found]
     scale = max((scale_bytes(bars) for bars in all_bars if bars), default=1.0)
     wanted = item.deployment.concurrent_requests
     for (size, step), bars in zip(found, all_bars, strict=True):
@@ -178,12 +176,8 @@ def speed_view(item: Evaluated, answer: Answer, words: Texts) -> dict[str, Any] 
     speed = item.speed
     if speed is None:
         return None
-    rows = [
-        ("per_user", speed.per_user_tok_per_s, rate_text, "tok/s"),
-        ("all_users", speed.output_tok_per_s, rate_text, "tok/s"),
-        ("first_token", speed.ttft_s, seconds_text, ""),
-        ("gap", speed.inter_token_s, seconds_text, ""),
-    ]
+    rows = [("per_user", speed.per_user_tok_per_s, rate_text, "tok/s"), ("all_users", speed.output_tok_per_s, rate_text, "tok/s"),
+            ("first_token", speed.ttft_s, seconds_text, ""), ("gap", speed.inter_token_s, seconds_text, "")]
     if speed.prefill_tok_per_s is not None:
         rows.append(("prefill", speed.prefill_tok_per_s, rate_text, "tok/s"))
     return {
@@ -202,6 +196,4 @@ def compare_link(item: Evaluated, asked: Asked) -> str:
     """The comparison that starts with what is shown."""
     chosen = item.deployment
     mine = f"{asked.one('model')} engine={chosen.engine} format={chosen.weight_format.name}"
-    return "/compare?" + asked.query(
-        {"variants": (mine,), "pick": None, "model": None, "engine": None, "format": None, "engine_version": None}
-    )
+    return "/compare?" + asked.query({"variants": (mine,), "pick": None, "model": None, "engine": None, "format": None, "engine_version": None})

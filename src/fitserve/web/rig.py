@@ -26,9 +26,7 @@ def rig_view(asked: Asked, item: Evaluated | None, words: Texts) -> dict[str, An
     """Values of the controls; where nothing was asked, what the answer took."""
     use = asked.one("use", "chat") if asked.one("use", "chat") in uses() else "chat"
     usual = preset(use)
-    context = _whole(asked.one("context")) or (
-        item.deployment.context_tokens if item is not None else usual.context_tokens
-    )
+    context = _whole(asked.one("context")) or (item.deployment.context_tokens if item is not None else usual.context_tokens)
     users = _whole(asked.one("concurrency")) or usual.concurrent_requests
     limit = item.deployment.model.max_context_tokens if item is not None else 1 << _MOST_CONTEXT
     steps = sorted({*(2**n for n in range(_LEAST_CONTEXT, _MOST_CONTEXT + 1) if 2**n <= limit), limit, context})

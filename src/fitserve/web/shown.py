@@ -111,14 +111,8 @@ def readings(item: Evaluated, words: Texts, rate: Rate) -> list[Reading]:
         found.append(_memory_reading(item, budget, words))
     per_user, first = (None, None) if speed is None else (speed.per_user_tok_per_s, speed.ttft_s)
     low_high = "" if per_user is None else f"{rate_text(per_user.low)} – {rate_text(per_user.high)}"
-    found.append(
-        Reading(
-            name=words.text("web", "per_user"),
-            value="–" if per_user is None else rate_text(per_user.likely),
-            unit="" if per_user is None else "tok/s",
-            note=low_high,
-        )
-    )
+    found.append(Reading(name=words.text("web", "per_user"), value="–" if per_user is None else rate_text(per_user.likely),
+                         unit="" if per_user is None else "tok/s", note=low_high))
     value, _, unit = ("–", "", "") if first is None else seconds_text(first.likely).partition(" ")
     spread = "" if first is None else f"{seconds_text(first.low)} – {seconds_text(first.high)}"
     found.append(Reading(name=words.text("web", "first_token"), value=value, unit=unit, note=spread))
@@ -151,11 +145,8 @@ def _cost_reading(item: Evaluated, words: Texts, rate: Rate) -> list[Reading]:
     found = cost_of(item, rate) if item.fits else None
     name = words.text("web", "rent")
     if found is None:
-        return [
-            Reading(name=name, value="–", note=words.text("web", "no_price"))
-            if item.deployment.machine.devices
-            else Reading(name=name, value="–")
-        ]
+        return [Reading(name=name, value="–", note=words.text("web", "no_price")) if item.deployment.machine.devices else
+                Reading(name=name, value="–")]
     price = price_text(rate.of(found.usd_per_hour), rate.currency, words.language)
     tokens, note = found.usd_per_million_output_tokens, ""
     if tokens is not None:
