@@ -19,8 +19,8 @@ export function live() {
     if (dial && path() === "plan") soon("quick");
   });
   document.addEventListener("change", (event) => {
-    const form = event.target.closest("[data-rig]");
-    if (!form) return;
+    const form = event.target.form;
+    if (!form?.matches("[data-rig]")) return;
     if ("use" in event.target.dataset) for (const box of form.querySelectorAll(".dial-n")) box.value = "";
     if ("machine" in event.target.dataset) form.querySelector("[data-gpus]").hidden = event.target.value !== "gpus";
     if (["model", "gpu", "format", "engine", "engine_version", "kv_format", "offload"].includes(event.target.name)) dropPick();
