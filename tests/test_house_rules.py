@@ -105,6 +105,9 @@ FACT_TABLES = [
     ("fitserve.hardware.catalog", "cpus.toml"),
     ("fitserve.hardware.catalog", "normal_rates.toml"),
     ("fitserve.hardware.catalog", "intel_pci_ids.toml"),
+    ("fitserve.guides", "abilities.toml"),
+    ("fitserve.guides", "settings.toml"),
+    ("fitserve.guides", "checklist.toml"),
 ]
 
 

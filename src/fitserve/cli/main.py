@@ -31,6 +31,7 @@ _VERBS: dict[str, tuple[str, str | None, str | None]] = {
     "clients": ("clients:run_clients", "plan.request:ClientsRequest", "client"),
     "compare": ("verbs:run_compare", "plan.compare:CompareRequest", "variants"),
     "hardware": ("verbs:run_hardware", "plan.hardware:HardwareChoiceRequest", "model"),
+    "guide": ("guide:run_guide", "guides.request:GuideRequest", None),
     "check": ("check:run_check", "check.request:CheckRequest", "command"),
     "cost": ("cost:run_cost", "plan.cost_request:CostRequest", None),
     "serve": ("serve:run_serve", "launch.request:ServeRequest", "model"),

@@ -29,6 +29,7 @@ class Texts:
             "fitserve.web",
             "fitserve.launch",
             "fitserve.hardware",
+            "fitserve.guides",
             "fitserve.predict.data",
             *(entry.package for entry in ENTRIES),
         ]
