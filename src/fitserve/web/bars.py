@@ -153,7 +153,7 @@ def _segments(bar: Bar, scale: float, key: str) -> list[str]:
 def _bar(bar: Bar, number: int, scale: float, top: int, words: Texts) -> list[str]:
     """One bar of the large drawing."""
     tall, limit = f"{_BAR}", bar.limit_bytes / scale
-    rows = [_rect("track", 0, bar.capacity_bytes / scale, top, tall)]
+    rows, labels = [_rect("track", 0, bar.capacity_bytes / scale, top, tall)], []
     if bar.limit_bytes < bar.capacity_bytes:
         rows.append(_rect("reserve", limit, (bar.capacity_bytes - bar.limit_bytes) / scale, top, tall))
     start = 0.0
@@ -165,14 +165,14 @@ def _bar(bar: Bar, number: int, scale: float, top: int, words: Texts) -> list[st
             label = f"{words.text('web', 'short_' + item.code)} {item.likely_bytes / _GIB:.1f}"
             at = top + (_BAR / 2 - 3 if item.code == "kv_cache" and _notches(bar) else _BAR / 2 + 5)
             middle = (start + width / 2) * 100
-            rows.append(f'<text class="in in-{item.code}" x="{middle:.2f}%" y="{at:g}">{escape(label)}</text>')
+            labels.append(f'<text class="in in-{item.code}" x="{middle:.2f}%" y="{at:g}">{escape(label)}</text>')
         if item.code == "kv_cache":
             rows += _notch_lines(bar, start, width, top)
         start += width
     if bar.used_bytes > bar.limit_bytes:
         rows.append(_rect("over", limit, start - limit, top, tall))
         rows.append(_rect("tex t-over", limit, start - limit, top, tall))
-    rows += _whisker(bar, scale, top)
+    rows += [*labels, *_whisker(bar, scale, top)]
     if bar.is_device or bar.limit_bytes > bar.used_bytes:
         rows += _limit(bar, limit, top, words)
     return rows

@@ -114,7 +114,8 @@ def readings(item: Evaluated, words: Texts, rate: Rate) -> list[Reading]:
     found.append(Reading(name=words.text("web", "first_token"), value=value, unit=unit, note=spread))
     if budget is not None:
         longest = count_text(budget.kv.max_context_tokens) if budget.kv.max_context_tokens else "–"
-        room = words.text("web", "room_for", {"number": _number(budget.kv.max_concurrency)})
+        at_once = budget.kv.max_concurrency
+        room = words.text("web", "room_for", {"number": _number(at_once)}) if at_once and item.fits else ""
         found.append(Reading(name=words.text("web", "longest"), value=longest, note=room))
     return [*found, *_cost_reading(item, words, rate)]
 
@@ -141,8 +142,7 @@ def _cost_reading(item: Evaluated, words: Texts, rate: Rate) -> list[Reading]:
     found = cost_of(item, rate) if item.fits else None
     name = words.text("web", "rent")
     if found is None:
-        return [Reading(name=name, value="–", note=words.text("web", "no_price")) if item.deployment.machine.devices else
-                Reading(name=name, value="–")]
+        return [Reading(name=name, value="–", note=words.text("web", "no_price") if item.fits and item.deployment.machine.devices else "")]
     price = price_text(rate.of(found.usd_per_hour), rate.currency, words.language)
     tokens, note = found.usd_per_million_output_tokens, ""
     if tokens is not None:
