@@ -161,10 +161,11 @@ def _bar(bar: Bar, number: int, scale: float, top: int, words: Texts) -> list[st
         width = item.likely_bytes / scale
         rows.append(_rect(f"seg {item.code}", start, width, top, tall, f' data-key="{number}-{item.code}"'))
         rows.append(_rect(f"tex t-{item.code}", start, width, top, tall))
-        if width >= _ROOM_FOR_LABEL:
+        seen = min(start + width, limit) - start if bar.used_bytes > bar.limit_bytes else width
+        if seen >= _ROOM_FOR_LABEL:
             label = f"{words.text('web', 'short_' + item.code)} {item.likely_bytes / _GIB:.1f}"
             at = top + (_BAR / 2 - 3 if item.code == "kv_cache" and _notches(bar) else _BAR / 2 + 5)
-            middle = (start + width / 2) * 100
+            middle = (start + seen / 2) * 100
             labels.append(f'<text class="in in-{item.code}" x="{middle:.2f}%" y="{at:g}">{escape(label)}</text>')
         if item.code == "kv_cache":
             rows += _notch_lines(bar, start, width, top)
