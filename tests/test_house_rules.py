@@ -108,6 +108,7 @@ FACT_TABLES = [
     ("fitserve.guides", "abilities.toml"),
     ("fitserve.guides", "settings.toml"),
     ("fitserve.guides", "checklist.toml"),
+    ("fitserve.launch.oracle", "gguf_headers.toml"),
 ]
 
 

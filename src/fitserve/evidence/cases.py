@@ -25,10 +25,10 @@ class Case:
     file: str = ""
 
     def figures(self) -> Mapping[str, Any]:
-        """Measured values by metric name; nested ones joined with a dot. Lines of logs and tolerances are none."""
+        """Measured values by metric name; nested ones joined with a dot. Log lines, tolerances and prose are none."""
         found: dict[str, Any] = {}
         for key, value in self.measured.items():
-            if key in {"log_lines", "plus_minus_bytes", "groups"}:
+            if key in {"log_lines", "plus_minus_bytes", "plus_minus", "groups", "cause", "fix"}:
                 continue
             if isinstance(value, Mapping):
                 found |= {

@@ -8,6 +8,7 @@
         ReadFailed            a file or a hub could not be read (network, permission)
         LaunchFailed          a server could not be started, died, or never answered
         BenchFailed           a running server could not be measured
+        VerifyFailed          an engine was asked what it allocates and gave no answer
 
 Anything else is a bug and is shown as one.
 """
@@ -75,3 +76,7 @@ class LaunchFailed(WorldError):
 
 class BenchFailed(WorldError):
     """A running server could not be measured."""
+
+
+class VerifyFailed(WorldError):
+    """An engine was asked what it would allocate and gave no answer."""

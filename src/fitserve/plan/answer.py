@@ -199,6 +199,13 @@ def estimate(request: EstimateRequest, world: World, *, simulates: bool = True) 
     )  # fmt: skip
 
 
+def fixed_deployment(request: PlanRequest, world: World) -> tuple[Deployment, tuple[Reason, ...]]:
+    """The one deployment that an estimate judges, and what was assumed. Raises InputError, FactMissing."""
+    read, resolved = resolve_plan(request, world)
+    deployment, _, notes = _fixed(read, resolved)
+    return deployment, (*resolved.notes, *notes)
+
+
 def _fixed(read: ModelRead, resolved: Resolved) -> tuple[Deployment, bool, list[Reason]]:
     """The deployment of the defaults: first engine for the format and machine, its first format, all devices."""
     wishes, notes = resolved.wishes, []

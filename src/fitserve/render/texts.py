@@ -14,7 +14,7 @@ from fitserve.render.human import bytes_text, count_text
 from fitserve.render.particles import with_particle
 
 LANGUAGES = ("en", "ko")
-_OPTIONAL = re.compile(r"\{([\w-]+):( [^{}]*)\{\}([^{}]*)\}")
+_OPTIONAL = re.compile(r"\{([\w-]+):([^{}]*)\{\}([^{}]*)\}")
 _PLAIN = re.compile(r"\{([\w-]+)(?::([^{}]+))?\}")
 
 
@@ -30,6 +30,8 @@ class Texts:
             "fitserve.launch",
             "fitserve.hardware",
             "fitserve.guides",
+            "fitserve.launch.oracle",
+            "fitserve.diagnose",
             "fitserve.predict.data",
             *(entry.package for entry in ENTRIES),
         ]
