@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 YES, NO, BAD_INPUT, WORLD = 0, 1, 2, 3
 
 _VERBS: dict[str, tuple[str, str | None, str | None]] = {
+    "ask": ("ask:run_ask", "ask.request:AskRequest", "question"),
     "plan": ("verbs:run_plan", "plan.request:PlanRequest", "model"),
     "estimate": ("verbs:run_estimate", "plan.request:EstimateRequest", "model"),
     "fit": ("verbs:run_fit", "plan.request:FitRequest", None),

@@ -232,13 +232,13 @@ def _suits(chosen: Engine, version: str, model: LanguageModel, resolved: Resolve
     return any(verdict_of(chosen.blockers(deployment)) is Verdict.FITS for deployment, _ in listed)
 
 
-def fit(request: FitRequest, world: World) -> Answer:
-    """Every chat model of the catalogue on this machine: its best format, or why it does not fit."""
+def fit(request: FitRequest, world: World, among: Iterable[str] | None = None) -> Answer:
+    """Every chat model of the catalogue (or of `among`) on this machine: its best format, or why it does not fit."""
     resolved = resolve_hardware(request, world)
     evaluate = Evaluator()
     plans: list[Evaluated] = []
     rejected: list[Evaluated] = []
-    for model_id in _wanted(request.family):
+    for model_id in _wanted(request.family) if among is None else among:
         try:
             best = best_of_model(
                 catalog_model(model_id), resolved.machine, resolved.workload, resolved.wishes, evaluate

@@ -25,6 +25,7 @@ class Texts:
         self.language = language
         self._tables: dict[str, dict[str, str]] = {}
         self._unread = [
+            "fitserve.ask",
             "fitserve.check",
             "fitserve.web",
             "fitserve.launch",
