@@ -5,6 +5,8 @@ import { combos } from "./combo.js";
 import { tabs, copying, menus } from "./small.js";
 import { lists } from "./lists.js";
 import { loads } from "./load.js";
+import { logs } from "./logs.js";
+import { talks } from "./talk.js";
 
 document.documentElement.classList.add("js");
 menus();
@@ -13,4 +15,6 @@ tabs();
 combos();
 lists();
 loads();
+logs();
+talks();
 live();

@@ -7,6 +7,7 @@ const REST_MS = 260, BUSY_MS = 150;
 let running = null, waiting = null, timer = 0;
 
 export function live() {
+  document.addEventListener("click", step);
   const root = document.querySelector("[data-live]");
   if (!root) return;
   const path = () => root.dataset.live;
@@ -40,7 +41,6 @@ export function live() {
       ask("full", new URL(link.href).search.slice(1));
       return;
     }
-    step(event);
     addGpu(event);
   });
   addEventListener("popstate", () => ask("full", location.search.slice(1)));
@@ -67,6 +67,7 @@ function step(event) {
   if (!button) return;
   const box = button.parentElement.querySelector("input");
   box.value = Math.min(Number(box.max), Math.max(Number(box.min), Number(box.value || 1) + Number(button.dataset.step)));
+  if (!box.form.matches("[data-rig]")) return;
   dropPick();
   rest(REST_MS);
 }
