@@ -114,6 +114,17 @@ def cost_view(answer: CostAnswer, texts: Texts) -> RenderableType:
     return Group(*parts)
 
 
+def cost_page_parts(answer: CostAnswer, texts: Texts) -> dict[str, Any]:
+    """The same parts for a page: title, the hours and the offers as tables, sentences, notes."""
+    return {
+        "title": _title(answer, texts),
+        "hours": _hours(answer, texts),
+        "lines": [*_token_lines(answer, texts), *_own_lines(answer, texts), *_api_lines(answer, texts)],
+        "offers": None if answer.hourly is None else _offers(answer, answer.hourly, texts),
+        "notes": _note_lines(answer, texts),
+    }
+
+
 def cost_lines(
     answer: CostAnswer, texts: Texts
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[tuple[str, ...], ...]]:

@@ -5,6 +5,8 @@ from functools import lru_cache
 
 from fitserve.foundation.errors import FactMissing, FitserveError
 from fitserve.plan.answer import Answer, estimate, fit, plan
+from fitserve.plan.compare import CompareRequest, Comparison, compare
+from fitserve.plan.hardware import HardwareChoiceRequest, HardwareChoices, which_hardware
 from fitserve.plan.request import EstimateRequest, FitRequest, PlanRequest
 from fitserve.plan.world import World
 from fitserve.search.evaluate import Evaluated, evaluate
@@ -46,6 +48,27 @@ def fit_of(asked: Asked, world: World) -> Answer:
 @lru_cache(maxsize=32)
 def _fit(request: FitRequest, world: World) -> Answer:
     return fit(request, world)
+
+
+def compare_of(asked: Asked, world: World) -> Comparison:
+    """Variants side by side."""
+    names = tuple(name for name in CompareRequest.model_fields if name != "variants")
+    return _compare(CompareRequest.read(**asked.fields(names), variants=asked.values.get("variants", ())), world)
+
+
+@lru_cache(maxsize=32)
+def _compare(request: CompareRequest, world: World) -> Comparison:
+    return compare(request, world)
+
+
+def hardware_of(asked: Asked, world: World) -> HardwareChoices:
+    """GPUs that carry a model for so many users."""
+    return _hardware(HardwareChoiceRequest.read(**asked.fields()), world)
+
+
+@lru_cache(maxsize=16)
+def _hardware(request: HardwareChoiceRequest, world: World) -> HardwareChoices:
+    return which_hardware(request, world)
 
 
 def shown_of(answer: Answer, asked: Asked, world: World) -> Evaluated | None:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from fitserve.engines.contract import DeviceBudget, MemoryBudget, MemoryItem
 from fitserve.render.texts import Texts
+from fitserve.web.names import gpu_title
 
 ORDER = (
     "weights", "runtime", "activations", "cuda_graphs", "compute_buffer", "output_buffer", "recurrent_state", "kv_cache",
@@ -20,6 +21,8 @@ _GIB = 1 << 30
 _MOST_NOTCHES = 24
 _ROOM_FOR_LABEL = 0.13
 _TOP, _BAR, _BELOW = 30, 46, 34
+_LEAST_SHARE = 0.03
+"""What lies in RAM beside GPUs gets a bar of its own from this share of everything on."""
 _WIDEST = 1.25
 """A bar may be this much longer than its device before the scale of all bars widens."""
 
@@ -32,6 +35,7 @@ class Bar:
     items: tuple[MemoryItem, ...]
     capacity_bytes: int
     limit_bytes: int
+    is_device: bool = True
     requests: float = 0.0
     """Requests of the full context that the cache holds."""
 
@@ -55,12 +59,13 @@ def bars_of(budget: MemoryBudget, ram_bytes: int | None, words: Texts) -> tuple[
         )
         for group in groups.values()
     ]  # fmt: skip
-    if budget.host_items:
+    if budget.host_items and (not budget.devices or budget.host_bytes > _LEAST_SHARE * budget.total_bytes.likely):
         used = budget.host_bytes
         whole = ram_bytes or used
         bars.append(
             Bar(
                 name="RAM" if ram_bytes else words.text("web", "ram_unknown"), items=_ordered(budget.host_items),
+                is_device=False,
                 capacity_bytes=whole, limit_bytes=whole, requests=0.0 if budget.devices else budget.kv.max_concurrency,
             )
         )  # fmt: skip
@@ -68,7 +73,7 @@ def bars_of(budget: MemoryBudget, ram_bytes: int | None, words: Texts) -> tuple[
 
 
 def _name(group: Sequence[DeviceBudget]) -> str:
-    name = group[0].accelerator.id
+    name = gpu_title(group[0].accelerator.id)
     return name if len(group) == 1 else f"{name} × {len(group)}"
 
 
@@ -108,7 +113,7 @@ def mini_bar(bars: Sequence[Bar], words: Texts, scale: float | None = None) -> M
     """The fullest device as a thin bar without text."""
     if not bars:
         return Markup("")
-    bar = max(bars, key=lambda item: item.used_bytes / max(1, item.limit_bytes))
+    bar = max(bars, key=lambda item: (item.is_device, item.used_bytes / max(1, item.limit_bytes)))
     whole = scale or scale_bytes([bar])
     rows = [_rect("track", 0, bar.capacity_bytes / whole), *_segments(bar, whole, "m")]
     limit = bar.limit_bytes / whole * 100
@@ -148,7 +153,7 @@ def _segments(bar: Bar, scale: float, key: str) -> list[str]:
 def _bar(bar: Bar, number: int, scale: float, top: int, words: Texts) -> list[str]:
     """One bar of the large drawing."""
     tall, limit = f"{_BAR}", bar.limit_bytes / scale
-    rows = [_rect("track", 0, bar.capacity_bytes / scale, top, tall)]
+    rows, labels = [_rect("track", 0, bar.capacity_bytes / scale, top, tall)], []
     if bar.limit_bytes < bar.capacity_bytes:
         rows.append(_rect("reserve", limit, (bar.capacity_bytes - bar.limit_bytes) / scale, top, tall))
     start = 0.0
@@ -156,18 +161,21 @@ def _bar(bar: Bar, number: int, scale: float, top: int, words: Texts) -> list[st
         width = item.likely_bytes / scale
         rows.append(_rect(f"seg {item.code}", start, width, top, tall, f' data-key="{number}-{item.code}"'))
         rows.append(_rect(f"tex t-{item.code}", start, width, top, tall))
-        if width >= _ROOM_FOR_LABEL:
+        seen = min(start + width, limit) - start if bar.used_bytes > bar.limit_bytes else width
+        if seen >= _ROOM_FOR_LABEL:
             label = f"{words.text('web', 'short_' + item.code)} {item.likely_bytes / _GIB:.1f}"
             at = top + (_BAR / 2 - 3 if item.code == "kv_cache" and _notches(bar) else _BAR / 2 + 5)
-            middle = (start + width / 2) * 100
-            rows.append(f'<text class="in in-{item.code}" x="{middle:.2f}%" y="{at:g}">{escape(label)}</text>')
+            middle = (start + seen / 2) * 100
+            labels.append(f'<text class="in in-{item.code}" x="{middle:.2f}%" y="{at:g}">{escape(label)}</text>')
         if item.code == "kv_cache":
             rows += _notch_lines(bar, start, width, top)
         start += width
     if bar.used_bytes > bar.limit_bytes:
         rows.append(_rect("over", limit, start - limit, top, tall))
         rows.append(_rect("tex t-over", limit, start - limit, top, tall))
-    rows += [*_whisker(bar, scale, top), *_limit(bar, limit, top, words)]
+    rows += [*labels, *_whisker(bar, scale, top)]
+    if bar.is_device or bar.limit_bytes > bar.used_bytes:
+        rows += _limit(bar, limit, top, words)
     return rows
 
 

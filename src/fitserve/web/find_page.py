@@ -50,7 +50,7 @@ def _spoken(text: str) -> str:
     return text
 
 
-def models_like(text: str) -> list[tuple[str, str]]:
+def models_like(text: str, most: int = _SHOWN) -> list[tuple[str, str]]:
     """(id, what stands beside it): the one that the text names, then those that hold every word, in catalogue order."""
     wanted = text.strip().lower()[:_LONGEST]
     found: list[str] = []
@@ -61,7 +61,7 @@ def models_like(text: str) -> list[tuple[str, str]]:
     parts = _spoken(wanted).replace("/", " ").split()
     held = [i for i, names in _model_words().items() if all(part in names for part in parts)]
     held.sort(key=lambda i: (rows()[i]["quantized_from"] is not None, _is_not_chat(i)))
-    listed = list(dict.fromkeys([*found, *held]))[:_SHOWN]
+    listed = list(dict.fromkeys([*found, *held]))[:most]
     return [(model_id, _about_model(rows()[model_id])) for model_id in listed]
 
 
@@ -85,7 +85,7 @@ def _gpu_words() -> Mapping[str, str]:
     }
 
 
-def gpus_like(text: str) -> list[tuple[str, str]]:
+def gpus_like(text: str, most: int = _SHOWN) -> list[tuple[str, str]]:
     """(id, memory): the card that the text names, then those whose names hold every word."""
     wanted = text.strip().lower()[:_LONGEST]
     found: list[str] = []
@@ -94,5 +94,5 @@ def gpus_like(text: str) -> list[tuple[str, str]]:
     except InputError:
         pass
     held = [i for i, names in _gpu_words().items() if all(part in names for part in wanted.split())]
-    listed = list(dict.fromkeys([*(i for i in found if i in gpu_rows()), *held]))[:_SHOWN]
+    listed = list(dict.fromkeys([*(i for i in found if i in gpu_rows()), *held]))[:most]
     return [(gpu_id, bytes_text(gpu_rows()[gpu_id]["memory_bytes"])) for gpu_id in listed]

@@ -40,7 +40,8 @@ class Asset:
 def assets() -> Mapping[str, Asset]:
     """Files of `static/` by name. Only these are served: no path of a request reaches a disk."""
     found = {}
-    for entry in files("fitserve.web").joinpath("static").iterdir():
+    tokens = files("fitserve.render.page").joinpath("tokens.css")  # one palette for pages and documents
+    for entry in (tokens, *files("fitserve.web").joinpath("static").iterdir()):
         kind = _KINDS.get("." + entry.name.rpartition(".")[2])
         if kind is not None:
             body = entry.read_bytes()

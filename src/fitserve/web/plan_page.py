@@ -21,6 +21,7 @@ from fitserve.web.bars import bars_of, mini_bar, scale_bytes
 from fitserve.web.commands import commands_view
 from fitserve.web.errors import told
 from fitserve.web.frame import page, texts_of, world_of
+from fitserve.web.names import capital
 from fitserve.web.rig import rig_view
 from fitserve.web.shown import fix_view, reason_view, shown_view, split_text, state_of
 
@@ -114,7 +115,7 @@ def _plan_rows(answer: Answer, shown: Evaluated | None, asked: Asked, words: Tex
         budget = item.budget
         rows.append({
             "engine": value_text("engine", item.deployment.engine), "format": item.deployment.weight_format.name,
-            "quality": quality_text(item, words), "split": split_text(item, words), "bar": mini_bar(bars, words, scale),
+            "quality": capital(quality_text(item, words)), "split": split_text(item, words), "bar": mini_bar(bars, words, scale),
             "longest": count_text(budget.kv.max_context_tokens) if budget else "–", "state": state_of(item),
             "at_once": f"{int(budget.kv.max_concurrency * 10) / 10:,.1f}" if budget else "–", "per_user": per_user,
             "first_token": first_token, "cost": cost_cell(item, answer.rate, words), "front": bool(item.is_on_front),

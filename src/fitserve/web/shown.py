@@ -22,6 +22,7 @@ from fitserve.search.evaluate import Evaluated, Fix
 from fitserve.web.asked import Asked, pick_of
 from fitserve.web.bars import ORDER, bars_of, full_bars, mini_bar
 from fitserve.web.frame import gib_text, tokens_text
+from fitserve.web.names import capital, gpu_title, short_name
 
 _STATES = {Verdict.DOES_NOT_FIT: "no", Verdict.NOT_SUPPORTED: "unsup", Verdict.UNKNOWN: "unknown"}
 _TIGHT = ("tight", "requests_queue", "target_")
@@ -53,7 +54,7 @@ def gpus_text(item: Evaluated, words: Texts) -> str:
     counts: dict[str, int] = {}
     for device in used:
         counts[device.id] = counts.get(device.id, 0) + 1
-    parts = [words.text("web", "gpu_count", {"gpu": gpu, "number": str(count)}) for gpu, count in counts.items()]
+    parts = [words.text("web", "gpu_count", {"gpu": gpu_title(gpu), "number": str(count)}) for gpu, count in counts.items()]
     return " + ".join(parts) or "CPU"
 
 
@@ -82,11 +83,6 @@ def _short_of(item: Evaluated) -> str:
         if isinstance(need, int | float) and isinstance(have, int | float) and reason.severity is Severity.BLOCKER:
             lacks.append(float(need) - float(have))
     return bytes_text(max(lacks)).replace(" ", "\u00a0") if max(lacks) > 0 else "?"
-
-
-def short_name(model_id: str) -> str:
-    """A model without its owner."""
-    return model_id.rpartition("/")[2]
 
 
 def reasons_of(item: Evaluated, words: Texts) -> list[dict[str, str]]:
@@ -118,7 +114,8 @@ def readings(item: Evaluated, words: Texts, rate: Rate) -> list[Reading]:
     found.append(Reading(name=words.text("web", "first_token"), value=value, unit=unit, note=spread))
     if budget is not None:
         longest = count_text(budget.kv.max_context_tokens) if budget.kv.max_context_tokens else "–"
-        room = words.text("web", "room_for", {"number": _number(budget.kv.max_concurrency)})
+        at_once = budget.kv.max_concurrency
+        room = words.text("web", "room_for", {"number": _number(at_once)}) if at_once and item.fits else ""
         found.append(Reading(name=words.text("web", "longest"), value=longest, note=room))
     return [*found, *_cost_reading(item, words, rate)]
 
@@ -145,8 +142,7 @@ def _cost_reading(item: Evaluated, words: Texts, rate: Rate) -> list[Reading]:
     found = cost_of(item, rate) if item.fits else None
     name = words.text("web", "rent")
     if found is None:
-        return [Reading(name=name, value="–", note=words.text("web", "no_price")) if item.deployment.machine.devices else
-                Reading(name=name, value="–")]
+        return [Reading(name=name, value="–", note=words.text("web", "no_price") if item.fits and item.deployment.machine.devices else "")]
     price = price_text(rate.of(found.usd_per_hour), rate.currency, words.language)
     tokens, note = found.usd_per_million_output_tokens, ""
     if tokens is not None:
@@ -167,7 +163,8 @@ def item_rows(item: Evaluated, words: Texts) -> list[dict[str, Any]]:
     found = []
     for group in groups.values():
         device, count = group[0], len(group)
-        name = f"{device.accelerator.id} × {count}" if count > 1 else f"GPU {device.device} · {device.accelerator.id}"
+        title = gpu_title(device.accelerator.id)
+        name = f"{title} × {count}" if count > 1 else f"GPU {device.device} · {title}"
         whole = max(device.accelerator.memory_bytes, device.usable_bytes)
         found.append({
             "name": name, "rows": [_item_row(i, words) for i in _sorted(device.items)], "used": device.used_bytes,
@@ -189,7 +186,7 @@ def _sorted(items: tuple[MemoryItem, ...]) -> list[MemoryItem]:
 
 def _item_row(item: MemoryItem, words: Texts) -> dict[str, Any]:
     return {
-        "code": item.code, "name": words.text("memory", item.code), "bytes": item.likely_bytes, "is_rest": item.is_rest,
+        "code": item.code, "name": capital(words.text("memory", item.code)), "bytes": item.likely_bytes, "is_rest": item.is_rest,
         "spread": _spread(item.bytes), "basis": item.basis.kind, "ref": item.basis.ref,
         "basis_name": words.text("web", f"basis_{item.basis.kind}"), "why": words.text("web", f"why_{item.code}"),
     }  # fmt: skip
@@ -244,7 +241,7 @@ def shown_view(item: Evaluated, asked: Asked, words: Texts, rate: Rate = DOLLAR)
         "pick": pick_of(deployment), "model": deployment.model.id, "format": deployment.weight_format.name,
         "engine": value_text("engine", deployment.engine), "version": deployment.engine_version,
         "gpus": gpus_text(item, words), "split": split_text(item, words), "os": deployment.machine.host.os,
-        "quality": quality_text(item, words), "context": deployment.context_tokens,
+        "quality": capital(quality_text(item, words)), "context": deployment.context_tokens,
         "bar": full_bars(bars, words) if has_bar else Markup(""), "mini": mini_bar(bars, words) if has_bar else Markup(""),
         "notched": any(0 < bar.requests <= 24 for bar in bars) and state != "no",
         "speed": None if item.speed is None else rate_text(item.speed.per_user_tok_per_s.likely),

@@ -9,7 +9,18 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from fitserve.render.texts import LANGUAGES
-from fitserve.web import find_page, plan_page
+from fitserve.web import (
+    check_page,
+    cost_page,
+    diagnose_page,
+    find_page,
+    guide_page,
+    known_page,
+    lists_page,
+    plan_page,
+    runs_page,
+    talk_page,
+)
 from fitserve.web.errors import show_errors
 from fitserve.web.frame import LANGUAGE_COOKIE, THEME_COOKIE, THEMES, assets
 
@@ -58,5 +69,5 @@ def _own_address(text: str) -> str:
     return text if is_own and "\n" not in text and "\r" not in text else "/"
 
 
-for part in (plan_page, find_page):
+for part in (plan_page, find_page, lists_page, check_page, cost_page, diagnose_page, guide_page, known_page, runs_page, talk_page):
     router.include_router(part.router)

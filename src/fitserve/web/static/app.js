@@ -3,10 +3,18 @@
 import { live } from "./live.js";
 import { combos } from "./combo.js";
 import { tabs, copying, menus } from "./small.js";
+import { lists } from "./lists.js";
+import { loads } from "./load.js";
+import { logs } from "./logs.js";
+import { talks } from "./talk.js";
 
 document.documentElement.classList.add("js");
 menus();
 copying();
 tabs();
 combos();
+lists();
+loads();
+logs();
+talks();
 live();

@@ -7,6 +7,7 @@ const REST_MS = 260, BUSY_MS = 150;
 let running = null, waiting = null, timer = 0;
 
 export function live() {
+  document.addEventListener("click", step);
   const root = document.querySelector("[data-live]");
   if (!root) return;
   const path = () => root.dataset.live;
@@ -19,8 +20,8 @@ export function live() {
     if (dial && path() === "plan") soon("quick");
   });
   document.addEventListener("change", (event) => {
-    const form = event.target.closest("[data-rig]");
-    if (!form) return;
+    const form = event.target.form;
+    if (!form?.matches("[data-rig]")) return;
     if ("use" in event.target.dataset) for (const box of form.querySelectorAll(".dial-n")) box.value = "";
     if ("machine" in event.target.dataset) form.querySelector("[data-gpus]").hidden = event.target.value !== "gpus";
     if (["model", "gpu", "format", "engine", "engine_version", "kv_format", "offload"].includes(event.target.name)) dropPick();
@@ -40,7 +41,6 @@ export function live() {
       ask("full", new URL(link.href).search.slice(1));
       return;
     }
-    step(event);
     addGpu(event);
   });
   addEventListener("popstate", () => ask("full", location.search.slice(1)));
@@ -67,6 +67,7 @@ function step(event) {
   if (!button) return;
   const box = button.parentElement.querySelector("input");
   box.value = Math.min(Number(box.max), Math.max(Number(box.min), Number(box.value || 1) + Number(button.dataset.step)));
+  if (!box.form.matches("[data-rig]")) return;
   dropPick();
   rest(REST_MS);
 }

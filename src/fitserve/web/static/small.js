@@ -35,6 +35,7 @@ export function restoreTabs() {
 }
 
 export function copying() {
+  document.addEventListener("click", (event) => event.target.closest("[data-print]") && print());
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-copy],[data-copy-link]");
     if (!button) return;
