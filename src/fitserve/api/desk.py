@@ -41,6 +41,10 @@ class Desk:
         self._kept: OrderedDict[Hashable, bytes] = OrderedDict()
         self._size_bytes = 0
 
+    def close(self) -> None:
+        """Ends the threads after what they compute now."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
     async def answer(self, key: Hashable, work: Callable[[], bytes]) -> bytes:
         """The gzip of what `work` returns, kept under `key`. Raises Busy when too much waits already, and what `work` raises."""
         with self._lock:

@@ -59,7 +59,7 @@ def _count(value: object) -> int:
 
 
 def _offload(value: object) -> str | int:
-    if value in {"no", "auto"}:
+    if isinstance(value, str) and value in {"no", "auto"}:
         return str(value)
     try:
         number = int(str(value))

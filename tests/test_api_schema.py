@@ -1,0 +1,45 @@
+"""The REST interface against its own description, with generated requests: no 5xx, no answer beside its schema."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi")
+schemathesis = pytest.importorskip("schemathesis")
+
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from fitserve.api.app import Settings, create_app
+
+CHECKS = [
+    not_a_server_error, status_code_conformance, content_type_conformance, response_headers_conformance,
+    response_schema_conformance,
+]  # fmt: skip
+app = create_app(Settings())
+# catalogues and runs have no body; the cases of /validate are computed once, which takes seconds and is tested elsewhere
+schema = schemathesis.openapi.from_dict(app.openapi()).exclude(path="/api/v1/validate")
+schema.app = app
+schema.location = "http://127.0.0.1/api/v1/openapi.json"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kept(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    app.state.desk.close()
+
+
+@schema.parametrize()
+@settings(
+    max_examples=8, deadline=None, derandomize=True, database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much],
+)  # fmt: skip
+def test_answers_keep_to_the_description(case: Any) -> None:
+    case.call_and_validate(checks=CHECKS, base_url="http://127.0.0.1")
