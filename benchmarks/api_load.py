@@ -1,10 +1,10 @@
 """200 users of the REST interface at once for a minute: plans, estimates, checks and look-ups, each user one after another.
 
-    python benchmarks/api_load.py [--users 200] [--seconds 60] [--think 0] [--json]
+    python benchmarks/api_load.py [--users 200] [--seconds 60] [--think 0] [--distinct] [--json]
 
-Starts `fitserve web` of this checkout on a free port. A user picks requests at random, so the same one comes again, as it
-does with people; `--think` is the longest pause in seconds between two requests of a user (0: none). Prints rate, p50, p90,
-p99 and the answers that were not 200. Exit code 1 when there was any.
+Starts `fitserve web` of this checkout on a free port. A user picks among 74 requests at random, so that most answers are kept
+ones; with `--distinct` no plan or estimate is asked twice. `--think` is the longest pause in seconds between two requests
+of a user (0: none). Prints rate, p50, p90, p99 and the answers that were not 200. Exit code 1 when there was any.
 """
 
 import argparse
@@ -41,30 +41,34 @@ def requests() -> list[tuple[str, str, dict[str, Any] | None]]:
     return found
 
 
-async def user(client: httpx2.AsyncClient, until: float, think_s: float, seen: list[tuple[float, int]]) -> None:
+async def user(
+    client: httpx2.AsyncClient, until: float, given: argparse.Namespace, seen: list[tuple[float, int]]
+) -> None:
     """One user: asks, waits for the answer, asks again."""
     choices = requests()
     while time.monotonic() < until:
         method, path, body = random.choice(choices)  # noqa: S311 - a load, not a secret
+        if given.distinct and path in {"plan", "estimate"} and body is not None:
+            body = body | {"prompt_tokens": 64 + len(seen)}
         began = time.monotonic()
         try:
             status = (await client.request(method, f"/api/v1/{path}", json=body)).status_code
         except httpx2.HTTPError:
             status = 0
         seen.append((time.monotonic() - began, status))
-        if think_s:
-            await anyio.sleep(random.uniform(0, think_s))  # noqa: S311
+        if given.think:
+            await anyio.sleep(random.uniform(0, given.think))  # noqa: S311
 
 
-async def load(port: int, users: int, seconds: float, think_s: float) -> list[tuple[float, int]]:
+async def load(port: int, given: argparse.Namespace) -> list[tuple[float, int]]:
     """(seconds, status) of every request; status 0 where no answer came."""
     seen: list[tuple[float, int]] = []
-    limits = httpx2.Limits(max_connections=users, max_keepalive_connections=users)
+    limits = httpx2.Limits(max_connections=given.users, max_keepalive_connections=given.users)
     async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=70, limits=limits) as client:
-        until = time.monotonic() + seconds
+        until = time.monotonic() + given.seconds
         async with anyio.create_task_group() as group:
-            for _ in range(users):
-                group.start_soon(user, client, until, think_s, seen)
+            for _ in range(given.users):
+                group.start_soon(user, client, until, given, seen)
     return seen
 
 
@@ -74,6 +78,7 @@ def main() -> int:
     parser.add_argument("--users", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--think", type=float, default=0.0)
+    parser.add_argument("--distinct", action="store_true")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     with socket.socket() as free, tempfile.TemporaryDirectory() as home:
@@ -86,12 +91,12 @@ def main() -> int:
         try:
             _wait_for(port)
             began = time.monotonic()
-            seen = anyio.run(load, port, given.users, given.seconds, given.think)
+            seen = anyio.run(load, port, given)
             took_s = time.monotonic() - began
         finally:
             server.terminate()
             server.wait(30)
-    figures = _figures(seen, took_s) | {"users": given.users, "think_s": given.think}
+    figures = _figures(seen, took_s) | {"users": given.users, "think_s": given.think, "distinct": given.distinct}
     figures["server_peak_mib"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
     print(
         json.dumps(figures, indent=2) if given.json else "\n".join(f"{key}: {value}" for key, value in figures.items())

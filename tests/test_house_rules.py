@@ -98,6 +98,7 @@ FACT_TABLES = [
     ("fitserve.footprint", "gguf_publishers.toml"),
     ("fitserve.models", "gguf_files.toml"),
     ("fitserve.emit.clients", "clients.toml"),
+    ("fitserve.mcp", "clients.toml"),
     ("fitserve.predict.data", "purposes.toml"),
     ("fitserve.predict", "streams.toml"),
     ("fitserve.predict", "speculation.toml"),

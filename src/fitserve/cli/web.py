@@ -14,7 +14,7 @@ from fitserve.render.texts import Texts
 _NEEDED = ("fastapi", "uvicorn", "jinja2", "python_multipart")
 _LEAST_TOKEN = 16
 _NEW_TOKEN_BYTES = 24
-_MOST_AT_ONCE = 256
+_MOST_AT_ONCE = 1024
 _OPEN_AFTER_S = 0.8
 
 
