@@ -88,7 +88,12 @@ def test_no_cause_is_invented_for_healthy_and_foreign_logs() -> None:
 
 def test_sources_of_this_package_have_no_cause() -> None:
     root = Path(__file__).parents[1]
-    for path in [*root.glob("src/fitserve/**/*.py"), *root.glob("docs/*.md"), root / "README.md"]:
+    patterns = {"llama_cpp.py"}  # its patterns quote what the engine prints
+    for path in [
+        *(p for p in root.glob("src/fitserve/**/*.py") if p.name not in patterns),
+        *root.glob("docs/*.md"),
+        root / "README.md",
+    ]:
         assert not _of(path.read_bytes()).causes, path
 
 

@@ -43,9 +43,12 @@ def _n(value: float) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
+_LEAST_SPAN = 1e-300  # below it the division is zero
+
+
 def tick_step(span: float, most: int = _STEPS) -> float:
     """A step of 1, 2 or 5 times a power of ten, so that at most `most` of them cover the span."""
-    if span <= 0 or not math.isfinite(span):
+    if span < _LEAST_SPAN or not math.isfinite(span):
         return 1.0
     power = 10 ** math.floor(math.log10(span / most))
     return float(next(power * factor for factor in (1, 2, 5, 10) if span / (power * factor) <= most))
