@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,11 +18,13 @@ from fitserve.bench.run import levels_of, run_bench
 from fitserve.bench.types import BenchResult, Level, OnProgress
 from fitserve.bench.types import Progress as Seen
 from fitserve.bench.vllm_form import vllm_form
+from fitserve.cli.bench_ledger import keep_bench, own_server, with_own_server
 from fitserve.cli.output import save
 from fitserve.cli.verbs import world
 from fitserve.foundation.errors import InputError
 from fitserve.plan.answer import Answer, estimate
 from fitserve.plan.request import EstimateRequest
+from fitserve.plan.world import World
 from fitserve.render.bench import Predictions, bench_form, bench_markdown, bench_view, level_text
 from fitserve.render.bench_dry import dry_form, dry_view
 from fitserve.render.bench_html import bench_html, bench_svg
@@ -37,6 +40,8 @@ def run_bench_verb(values: dict[str, Any], texts: Texts) -> int:
     """`fitserve bench URL`."""
     out, as_json = values.get("out"), bool(values.get("json"))
     request = BenchRequest.read(**{key: value for key, value in values.items() if key not in {"json", "out", "lang"}})
+    server = own_server(request.url)
+    request = with_own_server(request, server)
     _check(request, out)
     _predictions(request, None)  # what cannot be predicted is said before the load, not after it
     if request.dry_run:
@@ -45,6 +50,8 @@ def run_bench_verb(values: dict[str, Any], texts: Texts) -> int:
     with interruptible() as cancel, progress_bar(texts, as_json) as told:
         result = run_bench(request, on_progress=told, cancel=cancel)
     predictions = _predictions(request, result)
+    plain = _predictions(request, result, replace(world(), measured=None))
+    keep_bench(result, bench_form(result, predictions, texts), plain, server)
     if out is not None:
         save(Path(out), _content(Path(out).suffix.lower(), result, predictions, texts))
     _print(lambda: bench_form(result, predictions, texts), lambda: bench_view(result, predictions, texts), as_json)
@@ -82,20 +89,22 @@ def _content(ending: str, result: BenchResult, predictions: Predictions, texts: 
     return as_text(bench_view(result, predictions, texts))
 
 
-def _predictions(request: BenchRequest, result: BenchResult | None) -> Predictions:
+def _predictions(request: BenchRequest, result: BenchResult | None, outside: World | None = None) -> Predictions:
     """One estimate a level; for the lengths that were measured where there is a result."""
     if not request.is_predicted:
         return ()
+    here = outside or world()
     if result is None:
-        return tuple(_estimate(request, level, None, None, request.model) for level in levels_of(request)[:1])
+        return tuple(_estimate(request, level, None, None, request.model, here) for level in levels_of(request)[:1])
+    model = request.model or result.model
     return tuple(
-        _estimate(request, run.level, run.prompt_tokens_mean, run.output_tokens_mean, request.model or result.model)
+        _estimate(request, run.level, run.prompt_tokens_mean, run.output_tokens_mean, model, here)
         for run in result.runs
     )
 
 
 def _estimate(
-    request: BenchRequest, level: Level, prompt: float | None, output: float | None, model: str | None
+    request: BenchRequest, level: Level, prompt: float | None, output: float | None, model: str | None, here: World
 ) -> Answer | None:
     if model is None:
         return None  # the server is asked for it first
@@ -113,7 +122,7 @@ def _estimate(
         fields["rate"] = level.rate_per_s
     else:
         fields["concurrency"] = level.concurrency
-    return estimate(EstimateRequest.read(**fields), world())
+    return estimate(EstimateRequest.read(**fields), here, simulates=False)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,11 @@ from fitserve.bench.request import EvalRequest
 from fitserve.bench.types import OnProgress
 from fitserve.bench.types import Progress as Seen
 from fitserve.cli.bench import interruptible
+from fitserve.cli.bench_ledger import own_server
 from fitserve.cli.output import check_out, write
+from fitserve.foundation.errors import WorldError
+from fitserve.ledger.store import Ledger
+from fitserve.ledger.types import Kind
 from fitserve.render.evaluated import eval_dry_form, eval_dry_view, eval_form, eval_view
 from fitserve.render.texts import Texts
 
@@ -29,8 +33,19 @@ def run_eval_verb(values: dict[str, Any], texts: Texts) -> int:
         return 0
     with interruptible() as cancel, _progress(texts) as told:
         result = run_eval(request, on_progress=told, cancel=cancel)
+    _keep(request.url, eval_form(result, texts))
     write(lambda: eval_form(result, texts), eval_view(result, texts), as_json, out)
     return 0
+
+
+def _keep(url: str, form: dict[str, Any]) -> None:
+    """A row of the ledger, under the server where it is ours."""
+    server = own_server(url)
+    title = str(form.get("model") or url) if server is None else server.title
+    try:
+        Ledger().add(Kind.EVAL, title, form, parent=None if server is None else server.id)
+    except WorldError as error:
+        print(f"! {error}", file=sys.stderr)
 
 
 @contextlib.contextmanager

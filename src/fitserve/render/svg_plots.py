@@ -43,9 +43,19 @@ def _n(value: float) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
+_LEAST_SPAN = 1e-300
+"""What is shorter is drawn as nothing: divided into steps it would be zero."""
+
+
+def _span(values: Sequence[float]) -> float:
+    """The largest value; one where there is none to speak of."""
+    most = max(values, default=0.0)
+    return most if most >= _LEAST_SPAN else 1.0
+
+
 def tick_step(span: float, most: int = _STEPS) -> float:
     """A step of 1, 2 or 5 times a power of ten, so that at most `most` of them cover the span."""
-    if span <= 0 or not math.isfinite(span):
+    if span < _LEAST_SPAN or not math.isfinite(span):
         return 1.0
     power = 10 ** math.floor(math.log10(span / most))
     return float(next(power * factor for factor in (1, 2, 5, 10) if span / (power * factor) <= most))
@@ -73,8 +83,8 @@ def _line(x1: float, y1: float, x2: float, y2: float) -> str:
 def line_plot(title: str, x_name: str, y_name: str, series: Sequence[Series]) -> str:
     """Lines over a common x; both axes begin at 0."""
     drawn = [line for line in series if line.points]
-    x_most = max((x for line in drawn for x, _ in line.points), default=1.0) or 1.0
-    y_most = max((y for line in drawn for _, y in line.points), default=1.0) or 1.0
+    x_most = _span([x for line in drawn for x, _ in line.points])
+    y_most = _span([y for line in drawn for _, y in line.points])
     x_step, y_step = tick_step(x_most, 8), tick_step(y_most)
     y_top = math.ceil(y_most / y_step - 1e-9) * y_step
     wide, high = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
@@ -106,7 +116,7 @@ def timeline(title: str, x_name: str, bars: Sequence[Bar]) -> str:
     ordered = sorted(bars, key=lambda bar: (bar.start_s, bar.last_s))
     every = max(1, math.ceil(len(ordered) / _MOST_ROWS))
     shown = ordered[::every]
-    most = max((bar.last_s for bar in shown), default=1.0) or 1.0
+    most = _span([bar.last_s for bar in shown])
     height = _TOP + _ROW * len(shown) + _BOTTOM
     wide, step = _WIDTH - _LEFT - _RIGHT, tick_step(most, 8)
     parts = []
