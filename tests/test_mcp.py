@@ -23,6 +23,7 @@ from fitserve.mcp.tools import tools
 
 MOST_LETTERS = 14_000
 COMMAND = "vllm serve Qwen/Qwen3-8B --max-modle-len 8192"
+LOG = "INFO vLLM engine\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.\n"
 CALLS: dict[str, dict[str, Any]] = {
     "plan": {"model": "Qwen/Qwen3-8B", "gpu": "rtx-4090"},
     "estimate": {"model": "Qwen/Qwen3-8B", "gpu": ["rtx-4090"], "engine": "vllm", "format": "fp8", "context": "16k"},
@@ -30,6 +31,8 @@ CALLS: dict[str, dict[str, Any]] = {
     "compare": {"model": "Qwen/Qwen3-32B", "gpu": "rtx-4090", "variants": ["format=awq", "format=Q4_K_M"]},
     "hardware": {"model": "Qwen/Qwen3-8B", "gpu": ["rtx-4090", "l40s"], "concurrency": 4},
     "check": {"command": COMMAND, "gpu": "rtx-4090"},
+    "diagnose": {"log": LOG, "engine": "vllm", "model": "Qwen/Qwen3-32B", "gpu": "rtx-4090"},
+    "ask": {"question": "RTX 3090 두 장에서 Qwen3-32B 돌아가나요?"},
     "guide": {"gpu": "rtx-3060-12gb"},
     "cost": {"usd_per_hour": "8.155", "hours": [10, 50]},
 }
@@ -77,6 +80,9 @@ def test_the_client_of_the_sdk_calls_each_tool_over_standard_input_and_output() 
     assert [row["variant"] for row in found["compare"]["variants"]] == CALLS["compare"]["variants"]
     assert found["hardware"]["choices"][0]["plan"]["verdict"] == "fits"
     assert not found["check"]["yes"] and "--max-model-len 8192" in found["check"]["corrected_command"]
+    cause = found["diagnose"]["causes"][0]
+    assert cause["code"] == "memory.torch_oom" and cause["evidence"][0]["line"] == 2 and cause["fixes"]
+    assert found["ask"]["verdict"] == "fits" and "가능합니다" in found["ask"]["answer"]
     assert {"balanced"} <= {row["purpose"] for row in found["guide"]["setups"]}
     assert [row["usd"] for row in found["cost"]["rows"]] == [81.55, 407.75]
 

@@ -89,13 +89,15 @@ def plan_short(plan: Mapping[str, Any], *, has_command: bool = True) -> Form:
 
 
 def _why_not(plans: Sequence[Mapping[str, Any]]) -> list[Form]:
-    """Rejected candidates, one an engine and main reason."""
+    """Rejected candidates, one an engine and kind of reason; `same_for` are its other formats."""
     found: dict[tuple[Any, str], Form] = {}
     for plan in plans:
-        texts = _texts(plan["reasons"], 1)
-        key = (plan["deployment"].get("engine"), texts[0] if texts else "")
-        if key not in found:
-            found[key] = _deployment(plan) | {"verdict": plan["verdict"], "why": texts}
+        blockers = [row for row in plan["reasons"] if row["severity"] == "blocker"] or plan["reasons"]
+        key = (plan["deployment"].get("engine"), blockers[0]["code"] if blockers else "")
+        if key in found:
+            found[key].setdefault("same_for", []).append(plan["deployment"].get("weight_format"))
+        else:
+            found[key] = _deployment(plan) | {"verdict": plan["verdict"], "why": _texts(blockers, 1)}
             fixes = [_cut(fix["text"]) for fix in plan.get("fixes", ())[:2]]
             found[key] |= {"fixes": fixes} if fixes else {}
     return list(found.values())[:_REJECTED]
@@ -105,9 +107,11 @@ def _plan(form: Mapping[str, Any]) -> Form:
     best: dict[Any, Mapping[str, Any]] = {}
     for plan in form["plans"]:
         best.setdefault(plan["deployment"]["engine"], plan)
-    shown = [plan_short(plan) for plan in list(best.values())[:_PLANS]]
+    shown = list(best.values())[:_PLANS]
+    others = [plan for plan in form["plans"] if not any(plan is one for one in shown)]
     return {
-        "plans": shown, "plans_found": len(form["plans"]), "rejected": _why_not(form["rejected"]),
+        "plans": [plan_short(plan) for plan in shown], "other_plans": [_row(plan) for plan in others[:_REJECTED]],
+        "plans_found": len(form["plans"]), "rejected": _why_not(form["rejected"]),
         "notes": _texts(form["notes"]),
     }  # fmt: skip
 
