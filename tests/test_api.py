@@ -183,7 +183,11 @@ def test_bodies_are_limited_also_when_they_stream(client: TestClient) -> None:
 
 
 def test_errors_under_the_path_are_json_and_pages_stay_pages(client: TestClient) -> None:
-    for method, path, status in (("GET", "/nope", 404), ("GET", "/plan", 405), ("GET", "/runs/99999999999999999999", 404)):
+    for method, path, status in (
+        ("GET", "/nope", 404),
+        ("GET", "/plan", 405),
+        ("GET", "/runs/99999999999999999999", 404),
+    ):
         answer = client.request(method, V1 + path)
         assert answer.status_code == status and answer.json()["error"]["kind"] == "refused"
     assert client.get("/nope").headers["content-type"].startswith("text/html")

@@ -186,8 +186,8 @@ def check(command: str, *, world: "World | None" = None, **flags: Any) -> "Resul
 def diagnose(log: str, *, world: "World | None" = None, **flags: Any) -> "Result[Diagnosis]":
     """The text of a log (not its file) to its causes, with fixes that were computed.
 
-    >>> lines = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."
-    >>> diagnose(lines, engine="vllm").answer.causes[0].code
+    >>> words = ["torch.OutOfMemoryError:", "CUDA", "out", "of", "memory.", "Tried", "to", "allocate", "2.00", "GiB."]
+    >>> diagnose(" ".join(words), engine="vllm").answer.causes[0].code
     'memory.torch_oom'
     """
     return _result(_ask("diagnose", {"log": log, **flags}, world))

@@ -6,7 +6,6 @@ import gzip
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 
@@ -20,12 +19,13 @@ class Busy(Exception):
     """The queue is full."""
 
 
-@dataclass(slots=True)
 class _Order:
     """An answer in the making and how many wait for it."""
 
-    future: "Future[bytes]"
-    waiting: int = 0
+    __slots__ = ("future", "waiting")
+
+    def __init__(self, future: "Future[bytes]") -> None:
+        self.future, self.waiting = future, 0
 
 
 class Desk:
