@@ -7,6 +7,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+
 from conftest import Ran
 
 pytest.importorskip("fastapi")

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 pytest.importorskip("fastapi")
-schemathesis = pytest.importorskip("schemathesis")
+pytest.importorskip("schemathesis")
 
+import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -36,10 +37,24 @@ def kept(request: pytest.FixtureRequest) -> Iterator[None]:
     app.state.desk.close()
 
 
-@schema.parametrize()
-@settings(
-    max_examples=8, deadline=None, derandomize=True, database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much],
-)  # fmt: skip
+WHOLE = ["/api/v1/fit", "/api/v1/guide"]
+"""These go through the whole catalogue, which takes seconds each time."""
+
+
+def _with(examples: int) -> settings:
+    return settings(
+        max_examples=examples, deadline=None, derandomize=True, database=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much],
+    )  # fmt: skip
+
+
+@schema.exclude(path=WHOLE).parametrize()
+@_with(8)
 def test_answers_keep_to_the_description(case: Any) -> None:
-    case.call_and_validate(checks=CHECKS, base_url="http://127.0.0.1")
+    case.call_and_validate(checks=CHECKS, base_url="http://127.0.0.1", timeout=120)
+
+
+@schema.include(path=WHOLE).parametrize()
+@_with(2)
+def test_answers_about_the_whole_catalogue_keep_to_the_description(case: Any) -> None:
+    case.call_and_validate(checks=CHECKS, base_url="http://127.0.0.1", timeout=120)

@@ -186,8 +186,9 @@ def check(command: str, *, world: "World | None" = None, **flags: Any) -> "Resul
 def diagnose(log: str, *, world: "World | None" = None, **flags: Any) -> "Result[Diagnosis]":
     """The text of a log (not its file) to its causes, with fixes that were computed.
 
-    >>> words = ["torch.OutOfMemoryError:", "CUDA", "out", "of", "memory.", "Tried", "to", "allocate", "2.00", "GiB."]
-    >>> diagnose(" ".join(words), engine="vllm").answer.causes[0].code
+    >>> from fitserve.api.schemas.examples import EXAMPLES
+    >>> log = EXAMPLES["diagnose"]["out-of-memory"][1]["log"]
+    >>> diagnose(log, engine="vllm").answer.causes[0].code
     'memory.torch_oom'
     """
     return _result(_ask("diagnose", {"log": log, **flags}, world))
