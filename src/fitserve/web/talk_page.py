@@ -116,8 +116,11 @@ def _listed(request: Request) -> dict[str, Any]:
 
 
 def _community(item: Any, language: str) -> Topic:
+    words = texts(language)
+    named = words.codes("tag")
+    tags = tuple(words.text("tag", tag) if tag in named else tag for tag in item.tags)
     return Topic(
-        id=item.id, text=item.question[language], language=language, title=item.title[language], kind=item.kind, tags=item.tags
+        id=item.id, text=item.question[language], language=language, title=item.title[language], kind=item.kind, tags=tags
     )  # fmt: skip
 
 
