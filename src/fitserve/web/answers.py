@@ -4,10 +4,12 @@ from dataclasses import replace
 from functools import lru_cache
 
 from fitserve.foundation.errors import FactMissing, FitserveError
-from fitserve.plan.answer import Answer, estimate, fit, plan
+from fitserve.plan.answer import Answer, estimate, fit, fixed_deployment, plan
 from fitserve.plan.compare import CompareRequest, Comparison, compare
+from fitserve.plan.here import with_corrections
 from fitserve.plan.hardware import HardwareChoiceRequest, HardwareChoices, which_hardware
 from fitserve.plan.request import EstimateRequest, FitRequest, PlanRequest
+from fitserve.plan.resolve import resolve_hardware
 from fitserve.plan.world import World
 from fitserve.search.evaluate import Evaluated, evaluate
 from fitserve.search.speeds import load_of, with_speed
@@ -36,7 +38,25 @@ def estimate_of(asked: Asked, world: World) -> Answer:
 
 @lru_cache(maxsize=512)
 def _estimate(request: EstimateRequest, world: World) -> Answer:
-    return estimate(request, world)
+    return estimate(request, world, simulates=False)
+
+
+def quick_of(asked: Asked, world: World) -> Answer:
+    """The same without fixes and without what grows with the number of users: a slider that moves waits for nothing."""
+    return _quick(EstimateRequest.read(**(asked.fields() | fields_of_pick(asked.pick))), world)
+
+
+@lru_cache(maxsize=1024)
+def _quick(request: EstimateRequest, world: World) -> Answer:
+    try:
+        deployment, notes = fixed_deployment(request, world)
+    except FactMissing:
+        return estimate(request, world, simulates=False)  # says what is missing
+    resolved = resolve_hardware(request, world, deployment.model)
+    targets = resolved.wishes.targets
+    judged = with_corrections(with_speed(evaluate(deployment), load_of(resolved.workload), targets), request, world)
+    where = {"plans": (judged,)} if judged.fits else {"rejected": (judged,)}
+    return Answer(request=request, notes=notes, rate=resolved.rate, **where)
 
 
 def fit_of(asked: Asked, world: World) -> Answer:

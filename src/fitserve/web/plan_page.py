@@ -15,7 +15,7 @@ from fitserve.render.speed_text import cost_cell, rate_text, seconds_text, speed
 from fitserve.render.tables import quality_text
 from fitserve.render.texts import Texts, value_text
 from fitserve.search.evaluate import Evaluated
-from fitserve.web.answers import estimate_of, ladder, plan_of, shown_of
+from fitserve.web.answers import ladder, plan_of, quick_of, shown_of
 from fitserve.web.asked import Asked, asked_of, pick_of
 from fitserve.web.bars import bars_of, mini_bar, scale_bytes
 from fitserve.web.commands import commands_view
@@ -53,7 +53,7 @@ def quick_part(request: Request) -> Response:
     """The candidate on show, judged again: while a slider moves."""
     words, asked = texts_of(request), asked_of(request.query_params)
     with told(words) as problems:
-        answer = estimate_of(asked, world_of(request))
+        answer = quick_of(asked, world_of(request))
     if problems:
         return page(request, "problems.html", {"problems": problems}, status=422)
     item = next(iter((*answer.plans, *answer.rejected)), None)
