@@ -109,6 +109,8 @@ FACT_TABLES = [
     ("fitserve.guides", "settings.toml"),
     ("fitserve.guides", "checklist.toml"),
     ("fitserve.launch.oracle", "gguf_headers.toml"),
+    ("fitserve.bench", "conversations.toml"),
+    ("fitserve.bench", "eval_tasks.toml"),
 ]
 
 

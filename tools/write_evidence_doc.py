@@ -47,11 +47,13 @@ LIMITS = """## What falls short, and why
   law is used with three times the spread.
 - **vLLM failures after start-up** (out of memory while the sampler warms up, V0 engine graphs) are not predicted.
 - **Forks.** ik_llama.cpp is judged as its parent: its own quantization types, fused buffers and tensor overrides are unknown.
-- **Speed.** Below the goals where a (model, GPU) is held out: TPOT of dense models and TTFT of batching servers, throughput of
-  closed loops, decode of Vulkan, CPU, gfx906 and MLX servers, prefill of gfx11 and xe2. Reasons: few models per card, load
-  tests whose run length and front end are not stated, drivers and power limits that stand only in notes. Overloaded servers
-  (queue, burst) are approximated. Speculative decoding is refused. gb200 rows differ tenfold: their concurrency probably
-  counts several replicas.
+- **Speed.** Below the goals where a (model, GPU) is held out: TPOT of dense models and TTFT of batching servers (both near),
+  throughput of closed loops, decode of Vulkan, CPU, gfx906 and MLX servers, prefill of gfx11 and xe2. Reasons: few models per
+  card, and load tests that do not state what decides: run length and front end, prompts that the prefix cache holds (the 3090
+  rig's first tokens come sooner than its peak rate allows), servers that hand out tokens in groups (TensorRT-LLM and SGLang
+  of InferenceX), SGLang's mixed chunks, multi-token prediction (rows of one DeepSeek setting differ twofold), drivers and
+  power limits that stand only in notes. Overloaded servers (queue, burst) are approximated. Speculative decoding is refused.
+  gb200 rows differ tenfold: their concurrency probably counts several replicas.
 - **Not predicted yet:** fine-tuning memory and failure causes.
 """
 SPEED = """## Speed

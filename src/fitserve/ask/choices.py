@@ -36,6 +36,7 @@ from fitserve.search.evaluate import Evaluated, quality_class
 _WIDTHS = ("6.0", "5.0", "4.65", "4.25", "4.0", "3.5")
 _EXL_CAPABILITY = 80
 _ALONE = 2
+_LITTLE_LOSS = 2
 _SCENES: tuple[tuple[str, Gpus, int], ...] = (
     ("two_24", (Named(gpu="rtx-3090", count=2),), 1),
     ("mac_64", (Named(gpu="apple-m4-max-40c", memory_bytes=64 * GIB),), 1),
@@ -116,16 +117,22 @@ def _picks(ground: Ground, gpus: Gpus, users: int) -> tuple[list[Evaluated], Ans
         top = min(quality_class(item.deployment.model, item.deployment.weight_format) for item in mine)
         if picks and top > 2 and any(_level(item) <= 2 for item in picks):
             continue
-        picks += _comfortable(mine)
+        picks += _comfortable(mine) if wanted <= _ALONE else _for_many(mine)
     picks.sort(
         key=lambda item: (_level(item), item.deployment.engine.startswith("llama") and bool(gpus) and _is_nvidia(gpus))
     )
     return picks, answer
 
 
+def _for_many(items: Sequence[Evaluated]) -> list[Evaluated]:
+    """The format of little loss with the most tokens a second over all users."""
+    good = [item for item in items if _level(item) <= _LITTLE_LOSS] or list(items)
+    return [max(good, key=_throughput)]
+
+
 def _throughput(item: Evaluated) -> float:
-    """Tokens a second over all users, nobody waiting; 0 where it is not predicted."""
-    return 0.0 if item.speed is None or item.has("requests_queue") else item.speed.output_tok_per_s.likely
+    """Tokens a second over all users; 0 where it is not predicted."""
+    return 0.0 if item.speed is None else item.speed.output_tok_per_s.likely
 
 
 def _level(item: Evaluated) -> int:

@@ -210,7 +210,7 @@ def failure(ground: Ground, from_log: FromLog | None = None) -> AskAnswer:
     told = from_log(asked.text, known) if from_log is not None else ()
     causes = told or _causes(asked.errors)
     if causes:
-        blocks += [Say(causes[0], strong=True), *_known_since(ground), *([Bullets(causes[1:3])] if causes[1:] else [])]
+        blocks += [Say(causes[0], strong=True), *_known_since(ground), *([Bullets(causes[1:4])] if causes[1:] else [])]
     verdict: str | None = None
     answer = None
     chosen: Evaluated | None = None

@@ -22,6 +22,8 @@ from fitserve.plan.answer import Answer
 from fitserve.search.evaluate import Evaluated, quality_class
 
 _ALONE = 2
+_SMALL_LOSS = 2
+"""Quality classes up to this one are not told apart when engines are."""
 
 
 def engines(ground: Ground) -> AskAnswer:
@@ -40,7 +42,7 @@ def engines(ground: Ground) -> AskAnswer:
             ground, engine=(name,), engine_version=asked.engine_version if len(asked.engines) == 1 else None
         )
         good = sensible(answer.plans) or answer.plans
-        rows += good[:1]
+        rows += _first(good, asked.concurrency or 1)
         against += [] if good else answer.rejected[:1]
         last = answer
     rows.sort(key=lambda item: _engine_key(item, asked.concurrency or 1))
@@ -87,15 +89,27 @@ def _suited(ground: Ground) -> tuple[str, ...]:
     )
 
 
+def _first(items: tuple[Evaluated, ...], users: int) -> list[Evaluated]:
+    """The plan that an engine stands for: the best for one, for many users the one with the most tokens a second."""
+    if users <= _ALONE or not items:
+        return list(items[:1])
+    good = [
+        item for item in items if quality_class(item.deployment.model, item.deployment.weight_format) <= _SMALL_LOSS
+    ]
+    return [max(good or items, key=_all_users)]
+
+
+def _all_users(item: Evaluated) -> float:
+    return 0.0 if item.speed is None else item.speed.output_tok_per_s.likely
+
+
 def _engine_key(item: Evaluated, users: int) -> tuple[float, ...]:
-    speed = item.speed
-    rate = 0.0 if speed is None else (speed.output_tok_per_s.likely if users > 1 else speed.per_user_tok_per_s.likely)
-    return (
-        float(max(2, quality_class(item.deployment.model, item.deployment.weight_format))),
-        float(item.needs_quantizing),
-        float(users > 1 and item.has("requests_queue")),
-        -rate,
-    )
+    """Smaller is better: for many users the tokens of all, for one quality, work to do first, then speed."""
+    if users > _ALONE:
+        return (-_all_users(item),)
+    level = quality_class(item.deployment.model, item.deployment.weight_format)
+    rate = 0.0 if item.speed is None else item.speed.per_user_tok_per_s.likely
+    return (float(max(_SMALL_LOSS, level)), float(item.needs_quantizing), -rate)
 
 
 def _about_engine(item: Evaluated, users: int) -> Reason:

@@ -10,6 +10,7 @@ from fitserve.ask.parsed import Parser
 from fitserve.ask.request import MOST_LETTERS, AskRequest
 from fitserve.ask.text import language_of
 from fitserve.cli.output import check_out, write
+from fitserve.cli.quoted_log import explained
 from fitserve.cli.verbs import world
 from fitserve.foundation.errors import InputError
 from fitserve.render.asked import answer_form, answer_markdown, answer_view
@@ -37,7 +38,9 @@ def run_ask(values: dict[str, Any], words: Texts) -> int:
 def _answer(request: AskRequest, question: str, values: dict[str, Any]) -> int:
     language = values.get("lang") or language_of(question)
     table = texts(language)
-    answer = ask(question, world(), datetime.now(UTC).date().isoformat(), language=language, parse=_parser(request))
+    today = datetime.now(UTC).date().isoformat()
+    parse = _parser(request)
+    answer = ask(question, world(), today, language=language, parse=parse, from_log=explained(table))
     write(
         lambda: answer_form(answer, table), answer_view(answer, table), bool(values.get("json")), values.get("out"),
         lambda: answer_markdown(answer, table),

@@ -18,8 +18,10 @@ _PIECE_BYTES = 1 << 18
 
 
 def run_diagnose(values: dict[str, Any], texts: Texts) -> int:
-    """`fitserve diagnose LOG|-`."""
+    """`fitserve diagnose LOG|-|--run ID`."""
     check_out(values.get("out"))
+    if values.get("run") is not None:
+        return _of_run(values, texts)
     fields = {key: value for key, value in values.items() if key not in {"json", "out", "lang"}}
     request = DiagnoseRequest.read(**{**fields, "log": fields.get("log") or "-"})
     answer = _of(request)
@@ -29,6 +31,20 @@ def run_diagnose(values: dict[str, Any], texts: Texts) -> int:
         bool(values.get("json")),
         values.get("out"),
     )
+    return 0 if answer.is_found else 1
+
+
+def _of_run(values: dict[str, Any], texts: Texts) -> int:
+    """A run of the ledger. Raises InputError for one that is not there."""
+    from fitserve.cli.run_diagnosis import diagnosed
+    from fitserve.ledger.store import Ledger
+
+    given = str(values["run"])
+    if values.get("log") is not None or not given.isdigit():
+        raise InputError.of("run_unknown", given=given)
+    answer = diagnosed(Ledger().get(int(given)), texts)
+    view = diagnosis_view(answer, texts)
+    write(lambda: diagnosis_form(answer, texts), view, bool(values.get("json")), values.get("out"))
     return 0 if answer.is_found else 1
 
 

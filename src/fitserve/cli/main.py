@@ -41,6 +41,8 @@ _VERBS: dict[str, tuple[str, str | None, str | None]] = {
     "ps": ("serve:run_ps", None, None),
     "stop": ("serve:run_stop", None, "run"),
     "probe": ("probe:run_probe", "plan.request:ProbeRequest", None),
+    "bench": ("bench:run_bench_verb", "bench.request:BenchRequest", "url"),
+    "eval": ("eval:run_eval_verb", "bench.request:EvalRequest", "url"),
     "validate": ("validate:run_validate", None, "files"),
     "web": ("web:run_web", "plan.web_request:WebRequest", None),
     "verify": ("verify:run_verify", "launch.oracle.answer:VerifyRequest", "model"),

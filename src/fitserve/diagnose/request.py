@@ -1,5 +1,7 @@
 """What `diagnose` is told beside the log. Everything is optional: what is not said is read from the log."""
 
+from pydantic import Field
+
 from fitserve.plan.fields import Bytes, Text, Texts
 from fitserve.plan.request import Request, System
 
@@ -14,3 +16,4 @@ class DiagnoseRequest(Request):
     engine: Text | None = None
     engine_version: Text | None = None
     model: Text | None = None
+    run: Text | None = Field(default=None, description="run_of_ledger")

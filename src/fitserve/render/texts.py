@@ -25,7 +25,6 @@ class Texts:
         self.language = language
         self._tables: dict[str, dict[str, str]] = {}
         self._unread = [
-            "fitserve.ask",
             "fitserve.check",
             "fitserve.web",
             "fitserve.launch",
@@ -33,6 +32,8 @@ class Texts:
             "fitserve.guides",
             "fitserve.launch.oracle",
             "fitserve.diagnose",
+            "fitserve.bench",
+            "fitserve.ask",
             "fitserve.predict.data",
             *(entry.package for entry in ENTRIES),
         ]
@@ -97,6 +98,8 @@ class Texts:
 
     def world_error(self, error: WorldError) -> str:
         """What was tried and what came back."""
+        if error.problem is not None:
+            return self.text("world", error.problem.code, dict(error.problem.parameters))
         return self.text("world", "failed", {"action": error.action, "detail": error.detail})
 
 
