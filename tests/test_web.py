@@ -8,15 +8,15 @@ import html5lib
 import pytest
 from html5lib.html5parser import HTMLParser
 
+from fitserve.api.world import closed_world
 from fitserve.emit.commands import shell_texts
 from fitserve.plan.answer import estimate, launch_command, plan
 from fitserve.plan.request import EstimateRequest, PlanRequest
 from fitserve.render.texts import texts
-from fitserve.api.world import closed_world
 from fitserve.web.find_page import gpus_like, models_like
 from fitserve.web.frame import assets
 from fitserve.web.names import gpu_title
-from tests.web_client import client
+from web_client import client
 
 SCOUT = "model=meta-llama/Llama-4-Scout-17B-16E-Instruct&gpu=a100-sxm-80gb&context=8192"
 PAGES = {
@@ -59,13 +59,17 @@ def parsed(text: str) -> object:
 def test_every_page_is_whole_in_both_languages(name: str, language: str) -> None:
     answer = client(language).get(PAGES[name])
     assert answer.status_code == 200
-    assert answer.headers["content-type"] == "text/html; charset=utf-8" and answer.headers["content-language"] == language
+    assert (
+        answer.headers["content-type"] == "text/html; charset=utf-8" and answer.headers["content-language"] == language
+    )
     tree = parsed(answer.text)
     assert tree.get("lang") == language  # type: ignore[attr-defined]
     ids = re.findall(r'\sid="([^"]+)"', answer.text)
     assert len(ids) == len(set(ids)), sorted(i for i in ids if ids.count(i) > 1)
     assert len(re.findall(r"<h1[ >]", answer.text)) <= 1 and 'id="main"' in answer.text
-    assert not re.search(r"<script(?! type=\"module\" src=\"/static/)|<style|\sstyle=|\son\w+=|javascript:", answer.text)
+    assert not re.search(
+        r"<script(?! type=\"module\" src=\"/static/)|<style|\sstyle=|\son\w+=|javascript:", answer.text
+    )
     hosts = {urlsplit(u).netloc for u in re.findall(r'(?:src|action|data-[a-z]+)="(https?:[^"]+)"', answer.text)}
     assert not hosts, "the page asks another host for something"
 
@@ -101,7 +105,9 @@ def test_every_word_of_a_page_is_used() -> None:
 
 
 def test_the_answer_is_that_of_the_planner() -> None:
-    answer = plan(PlanRequest.read(model="qwen3-32b", gpu=("rtx-4090:2",), context="16k", concurrency=2), closed_world())
+    answer = plan(
+        PlanRequest.read(model="qwen3-32b", gpu=("rtx-4090:2",), context="16k", concurrency=2), closed_world()
+    )
     best = answer.plans[0]
     page = client().get("/plan?model=qwen3-32b&gpu=rtx-4090:2&context=16k&concurrency=2").text
     assert best.budget is not None and best.speed is not None
@@ -137,7 +143,9 @@ def test_the_quick_part_equals_the_whole_page() -> None:
     whole = client().get("/plan?model=qwen3-32b&gpu=rtx-4090:2&context=16384&concurrency=2").text
     pick = re.search(r'data-pick="([^"]+)"', whole)
     assert pick is not None
-    query = urlencode({"model": "qwen3-32b", "gpu": "rtx-4090:2", "context": 16384, "concurrency": 2, "pick": unescape(pick[1])})
+    query = urlencode(
+        {"model": "qwen3-32b", "gpu": "rtx-4090:2", "context": 16384, "concurrency": 2, "pick": unescape(pick[1])}
+    )
     part = client().get(f"/part/plan/quick?{query}")
     assert part.status_code == 200
     readings = re.compile(r'<dl class="readings">.*?</dl>', re.DOTALL)
@@ -178,7 +186,9 @@ HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 )  # fmt: skip
 def test_what_is_typed_never_becomes_markup(path: str) -> None:
     text = client().get(path.replace("{x}", urlencode({"": HOSTILE})[1:])).text
-    assert "<script>alert" not in text and "<img src=x" not in text and "onerror=alert(1)>" not in text.replace("&gt;", "")
+    assert (
+        "<script>alert" not in text and "<img src=x" not in text and "onerror=alert(1)>" not in text.replace("&gt;", "")
+    )
 
 
 def test_names_while_one_types() -> None:
@@ -195,7 +205,11 @@ def test_a_form_without_scripts_works() -> None:
 
 
 def test_check_reads_a_pasted_command() -> None:
-    form = {"command": "vllm serve Qwen/Qwen3-8B --disable-log-requests\n", "engine_version": "0.20.0", "gpu": "rtx-4090"}
+    form = {
+        "command": "vllm serve Qwen/Qwen3-8B --disable-log-requests\n",
+        "engine_version": "0.20.0",
+        "gpu": "rtx-4090",
+    }
     answer = client("ko").post("/check", data=form)
     assert answer.status_code == 200 and "--disable-log-requests" in answer.text
     assert "v-no" in answer.text and 'id="corrected"' in answer.text
@@ -220,10 +234,14 @@ def test_language_and_theme_are_kept() -> None:
     assert 'lang="en"' in browser.get("/runs").text
     browser.post("/settings", data={"theme": "dark", "back": "/"})
     assert 'data-theme="dark"' in browser.get("/runs").text
-    assert client().get("/runs", headers={"accept-language": "fr,ko;q=0.4,en;q=0.3"}).headers["content-language"] == "ko"
+    assert (
+        client().get("/runs", headers={"accept-language": "fr,ko;q=0.4,en;q=0.3"}).headers["content-language"] == "ko"
+    )
 
 
-@pytest.mark.parametrize("back", ["https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:alert(1)", "/a\r\nb: c"])
+@pytest.mark.parametrize(
+    "back", ["https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:alert(1)", "/a\r\nb: c"]
+)
 def test_the_switch_leads_nowhere_else(back: str) -> None:
     assert client().post("/settings", data={"lang": "en", "back": back}).headers["location"] == "/"
 

@@ -16,7 +16,9 @@ _WAIT_S = 60.0
 
 def chromium() -> str | None:
     """The browser of the system."""
-    return next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+    return next(
+        (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+    )
 
 
 @contextmanager
@@ -27,7 +29,10 @@ def web_server(home: Path) -> Iterator[str]:
         port = taken.getsockname()[1]
     environment = {**os.environ, "FITSERVE_HOME": str(home), "LANG": "C.UTF-8"}
     command = [sys.executable, "-m", "fitserve", "web", "--port", str(port)]
-    with (home / "web.log").open("wb") as log, subprocess.Popen(command, env=environment, stdout=log, stderr=log) as process:
+    with (
+        (home / "web.log").open("wb") as log,
+        subprocess.Popen(command, env=environment, stdout=log, stderr=log) as process,
+    ):
         address = f"http://127.0.0.1:{port}"
         try:
             _await(address, process)

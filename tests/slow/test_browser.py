@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 import pytest
 
 pytest.importorskip("playwright.sync_api", reason="the browser of the tests is an extra: fitserve[browser]")
+from browsing import chromium, web_server
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from fitserve.ask.questions import community_questions
-from tests.slow.browsing import chromium, web_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(chromium() is None, reason="no Chromium on this machine")]
 SCOUT = "/plan?model=meta-llama/Llama-4-Scout-17B-16E-Instruct&gpu=a100-sxm-80gb&context=8192&concurrency=1"
@@ -65,7 +65,9 @@ def visit(browser: Browser, address: str) -> Iterator[Any]:
     made: list[Visitor] = []
 
     def visitor(language: str = "ko-KR", width: int = 1440, theme: str = "light", **more: Any) -> Visitor:
-        context = browser.new_context(viewport={"width": width, "height": 900}, locale=language, color_scheme=theme, **more)
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, locale=language, color_scheme=theme, **more
+        )
         made.append(Visitor(context, address))
         return made[-1]
 
@@ -102,7 +104,11 @@ def test_plan_from_nothing_to_a_command(visit: Any) -> None:
 def test_a_slider_moves_bar_verdict_speed_and_command_together(visit: Any) -> None:
     page = visit("ko-KR").go(QWEN)
     bar = page.locator("#verdict .bar")
-    before = {"bar": bar.inner_html(), "say": page.locator("#say").inner_text(), "command": page.locator("#panel-bash pre").first.inner_text()}
+    before = {
+        "bar": bar.inner_html(),
+        "say": page.locator("#say").inner_text(),
+        "command": page.locator("#panel-bash pre").first.inner_text(),
+    }
     page.evaluate(
         """() => { const dial = document.querySelector('[data-dial=context]');
         dial.value = [...dial.dataset.steps.split(',')].indexOf('32768'); dial.dispatchEvent(new Event('input', {bubbles: true}));
@@ -171,10 +177,13 @@ def test_dark_follows_the_system(visit: Any) -> None:
 
 
 EVERYWHERE = (
-    "/", "/plan?model=qwen3-32b&gpu=rtx-3090&format=bf16", "/plan?model=qwen3-4b&gpu=none&ram=32", "/fit?gpu=rtx-3060&family=Qwen3",
-    "/compare?gpu=rtx-4090&variants=qwen3-32b+format%3Dawq&variants=gpt-oss-20b", "/hardware?model=qwen3-8b&gpu=rtx-4090&concurrency=2",
+    "/", "/plan?model=qwen3-32b&gpu=rtx-3090&format=bf16", "/plan?model=qwen3-4b&gpu=none&ram=32",
+    "/fit?gpu=rtx-3060&family=Qwen3",
+    "/compare?gpu=rtx-4090&variants=qwen3-32b+format%3Dawq&variants=gpt-oss-20b",
+    "/hardware?model=qwen3-8b&gpu=rtx-4090&concurrency=2",
     "/guide?gpu=rtx-3060", "/check?example=1", "/diagnose?example=1", "/cost?gpu=h100-sxm-80gb:2&hours=10", "/catalogue",
-    "/catalogue?tab=gpus", "/catalogue?tab=engines", "/catalogue/model?id=Qwen/Qwen3-8B", "/discussions", "/discussions/scout-a100-80gb",
+    "/catalogue?tab=gpus", "/catalogue?tab=engines", "/catalogue/model?id=Qwen/Qwen3-8B", "/discussions",
+    "/discussions/scout-a100-80gb",
     "/evidence", "/runs",
 )  # fmt: skip
 
@@ -194,7 +203,9 @@ def test_axe_finds_no_serious_issue(browser: Browser, address: str, theme: str) 
     script = (Path(axe.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
     found: list[tuple[str, str, str]] = []
     # the test puts axe into the page, which the page's own policy rightly forbids
-    context = browser.new_context(locale="ko-KR", color_scheme=theme, viewport={"width": 1280, "height": 900}, bypass_csp=True)
+    context = browser.new_context(
+        locale="ko-KR", color_scheme=theme, viewport={"width": 1280, "height": 900}, bypass_csp=True
+    )
     context.set_default_timeout(WAIT_MS)
     page = context.new_page()
     for path in EVERYWHERE:
@@ -221,7 +232,11 @@ def _matches(page: Page, item: Any) -> None:
     assert set(item.gpus) <= set(gpus), (item.id, gpus)
     assert len(article.locator(".told").inner_text()) > 60, item.id
     if item.model and article.locator(".barcap").count():
-        assert item.model.rpartition("/")[2] in article.locator(".barcap").inner_text() or item.kind in {"buy", "compare", "fit"}
+        assert item.model.rpartition("/")[2] in article.locator(".barcap").inner_text() or item.kind in {
+            "buy",
+            "compare",
+            "fit",
+        }
 
 
 def test_the_modal_of_every_question(visit: Any) -> None:
@@ -306,8 +321,8 @@ def test_a_dropped_log_is_diagnosed(visit: Any) -> None:
     log = "padding line\n" * 400_000 + (
         "ERROR 11-20 10:02:11 [core.py:708] ValueError: To serve at least one request with the models's max seq len (131072), "
         "(24.00 GiB KV cache is needed, which is larger than the available KV cache memory (0.61 GiB). Based on the available "
-        "memory, the estimated maximum model length is 3312. Try increasing `gpu_memory_utilization` or decreasing `max_model_len` "
-        "when initializing the engine.\n"
+        "memory, the estimated maximum model length is 3312. Try increasing `gpu_memory_utilization` or decreasing "
+        "`max_model_len` when initializing the engine.\n"
     )
     page.evaluate(
         """text => { const data = new DataTransfer(); data.items.add(new File([text], 'vllm.log', {type: 'text/plain'}));

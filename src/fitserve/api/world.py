@@ -24,9 +24,7 @@ _FILES = (".gguf", ".json", ".safetensors", ".bin", ".pt")
 
 def closed_world(allow_hub: bool = False) -> World:
     """A world without files and addresses; its hardware is the catalogue and this machine."""
-    return World(
-        read_model=_read_or_hub if allow_hub else _read_named, this_machine=_this_machine, measured=_measured
-    )
+    return World(read_model=_read_or_hub if allow_hub else _read_named, this_machine=_this_machine, measured=_measured)
 
 
 def _read_named(text: str) -> ModelRead:

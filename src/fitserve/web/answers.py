@@ -6,8 +6,8 @@ from functools import lru_cache
 from fitserve.foundation.errors import FactMissing, FitserveError
 from fitserve.plan.answer import Answer, estimate, fit, fixed_deployment, plan
 from fitserve.plan.compare import CompareRequest, Comparison, compare
-from fitserve.plan.here import with_corrections
 from fitserve.plan.hardware import HardwareChoiceRequest, HardwareChoices, which_hardware
+from fitserve.plan.here import with_corrections
 from fitserve.plan.request import EstimateRequest, FitRequest, PlanRequest
 from fitserve.plan.resolve import resolve_hardware
 from fitserve.plan.world import World
@@ -55,8 +55,8 @@ def _quick(request: EstimateRequest, world: World) -> Answer:
     resolved = resolve_hardware(request, world, deployment.model)
     targets = resolved.wishes.targets
     judged = with_corrections(with_speed(evaluate(deployment), load_of(resolved.workload), targets), request, world)
-    where = {"plans": (judged,)} if judged.fits else {"rejected": (judged,)}
-    return Answer(request=request, notes=notes, rate=resolved.rate, **where)
+    plans, rejected = ((judged,), ()) if judged.fits else ((), (judged,))
+    return Answer(request=request, plans=plans, rejected=rejected, notes=notes, rate=resolved.rate)
 
 
 def fit_of(asked: Asked, world: World) -> Answer:
@@ -124,8 +124,13 @@ def ladder(item: Evaluated, use: str) -> tuple[tuple[int, Evaluated], ...]:
     usual = preset(use)
     found = []
     for size in sorted(near):
-        work = Workload(context_tokens=size, concurrent_requests=1, use=use,
-                        prompt_tokens=min(usual.prompt_tokens or 1, size // 2), output_tokens=min(usual.output_tokens or 1, size // 2))
+        work = Workload(
+            context_tokens=size,
+            concurrent_requests=1,
+            use=use,
+            prompt_tokens=min(usual.prompt_tokens or 1, size // 2),
+            output_tokens=min(usual.output_tokens or 1, size // 2),
+        )
         judged = evaluate(replace(item.deployment, context_tokens=size), item.needs_quantizing)
         found.append((size, with_speed(judged, load_of(work), Targets())))
     return tuple(found)

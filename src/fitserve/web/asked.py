@@ -46,7 +46,9 @@ class Asked:
         pairs: dict[str, tuple[str, ...]] = {"model": self.values.get("model", ()), "gpu": self.gpus}
         pairs |= {name: given for name, given in self.values.items() if name != "model"} | {"pick": (self.pick,)}
         for name, value in (change or {}).items():
-            pairs[name] = tuple(map(str, value)) if isinstance(value, tuple | list) else (() if value is None else (str(value),))
+            pairs[name] = (
+                tuple(map(str, value)) if isinstance(value, tuple | list) else (() if value is None else (str(value),))
+            )
         return urlencode([(name, text) for name, texts in pairs.items() for text in texts if text], safe=":/~=,")
 
 

@@ -1,7 +1,6 @@
 """What every page shares: language and theme of the visitor, templates, words, the addresses of style sheets."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,7 +8,6 @@ from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
@@ -133,8 +131,3 @@ def page(
     answer.headers["vary"] = "Accept-Language, Cookie"
     answer.headers["cache-control"] = "no-cache"
     return answer
-
-
-def data_text(value: Any) -> Markup:
-    """JSON for an attribute that a script reads."""
-    return Markup(json.dumps(value, ensure_ascii=False).replace("&", "&amp;").replace("'", "&#39;").replace("<", "\\u003c"))  # noqa: S704

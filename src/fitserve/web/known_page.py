@@ -151,7 +151,8 @@ def _evidence(request: Request) -> dict[str, Any]:
 def _group(group: Group) -> dict[str, Any]:
     return {
         "kind": group.kind, "metric": group.metric, "cases": group.cases, "answered": group.answered,
-        "median": percent_text(group.median_abs_pct), "p90": percent_text(group.p90_abs_pct), "bias": percent_text(group.bias_pct),
+        "median": percent_text(group.median_abs_pct), "p90": percent_text(group.p90_abs_pct),
+        "bias": percent_text(group.bias_pct),
         "right": percent_text(group.right_pct), "inside": percent_text(group.inside_interval_pct),
         "key": f"{group.kind}.{group.metric}", "is_numeric": group.median_abs_pct is not None,
     }  # fmt: skip
