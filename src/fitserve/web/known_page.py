@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from threading import Lock
 from typing import Any
 
 from fastapi import APIRouter
@@ -111,9 +112,17 @@ def _engines(text: str, words: Texts) -> list[dict[str, Any]]:
     return [row for row in listed if all(part in f"{row['id']} {row['title']}".lower() for part in parts)]
 
 
-@lru_cache(maxsize=1)
+_ONCE = Lock()
+
+
 def _scored() -> tuple[Row, ...]:
-    """Every packaged case, predicted now; some seconds, once."""
+    """Every packaged case, predicted now; some seconds, once, however many ask at the same time."""
+    with _ONCE:
+        return _predicted()
+
+
+@lru_cache(maxsize=1)
+def _predicted() -> tuple[Row, ...]:
     return tuple(row for case in packaged_cases() for row in rows_of(case))
 
 
