@@ -14,11 +14,16 @@ from fitserve.plan.world import World
 from fitserve.search.evaluate import Evaluated, evaluate
 from fitserve.search.speeds import load_of, with_speed
 from fitserve.web.asked import Asked, fields_of_pick, pick_of
+from fitserve.web.memo import Memo
 from fitserve.workload.presets import preset
 from fitserve.workload.types import Targets, Workload
 
 _LADDER = tuple(2**power for power in range(11, 23))
 _RUNGS = 7
+_PLANS: Memo[Answer] = Memo(128)
+_FITS: Memo[Answer] = Memo(32)
+_COMPARES: Memo[Comparison] = Memo(32)
+_HARDWARES: Memo[HardwareChoices] = Memo(16)
 
 
 def plan_of(asked: Asked, world: World) -> Answer:
@@ -26,9 +31,8 @@ def plan_of(asked: Asked, world: World) -> Answer:
     return _plan(PlanRequest.read(**asked.fields()), world)
 
 
-@lru_cache(maxsize=128)
 def _plan(request: PlanRequest, world: World) -> Answer:
-    return plan(request, world)
+    return _PLANS.of((request, world), lambda: plan(request, world))
 
 
 def estimate_of(asked: Asked, world: World) -> Answer:
@@ -65,9 +69,8 @@ def fit_of(asked: Asked, world: World) -> Answer:
     return _fit(FitRequest.read(**fields), world)
 
 
-@lru_cache(maxsize=32)
 def _fit(request: FitRequest, world: World) -> Answer:
-    return fit(request, world)
+    return _FITS.of((request, world), lambda: fit(request, world))
 
 
 def compare_of(asked: Asked, world: World) -> Comparison:
@@ -76,9 +79,8 @@ def compare_of(asked: Asked, world: World) -> Comparison:
     return _compare(CompareRequest.read(**asked.fields(names), variants=asked.values.get("variants", ())), world)
 
 
-@lru_cache(maxsize=32)
 def _compare(request: CompareRequest, world: World) -> Comparison:
-    return compare(request, world)
+    return _COMPARES.of((request, world), lambda: compare(request, world))
 
 
 def hardware_of(asked: Asked, world: World) -> HardwareChoices:
@@ -86,9 +88,8 @@ def hardware_of(asked: Asked, world: World) -> HardwareChoices:
     return _hardware(HardwareChoiceRequest.read(**asked.fields()), world)
 
 
-@lru_cache(maxsize=16)
 def _hardware(request: HardwareChoiceRequest, world: World) -> HardwareChoices:
-    return which_hardware(request, world)
+    return _HARDWARES.of((request, world), lambda: which_hardware(request, world))
 
 
 def shown_of(answer: Answer, asked: Asked, world: World) -> Evaluated | None:

@@ -2,8 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from threading import Lock
 from typing import Any
 
 from fastapi import APIRouter
@@ -21,6 +19,7 @@ from fitserve.render.scoreboard import unanswered_counts
 from fitserve.render.texts import Texts
 from fitserve.web.find_page import gpus_like, models_like
 from fitserve.web.frame import page, texts_of
+from fitserve.web.memo import Memo
 from fitserve.web.names import gpu_title, short_name
 from fitserve.web.scatter import Dot, scatter
 
@@ -112,18 +111,12 @@ def _engines(text: str, words: Texts) -> list[dict[str, Any]]:
     return [row for row in listed if all(part in f"{row['id']} {row['title']}".lower() for part in parts)]
 
 
-_ONCE = Lock()
+_SCORED: Memo[tuple[Row, ...]] = Memo(1)
 
 
 def _scored() -> tuple[Row, ...]:
     """Every packaged case, predicted now; some seconds, once, however many ask at the same time."""
-    with _ONCE:
-        return _predicted()
-
-
-@lru_cache(maxsize=1)
-def _predicted() -> tuple[Row, ...]:
-    return tuple(row for case in packaged_cases() for row in rows_of(case))
+    return _SCORED.of("all", lambda: tuple(row for case in packaged_cases() for row in rows_of(case)))
 
 
 @router.get("/evidence")

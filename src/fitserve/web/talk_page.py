@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
@@ -30,6 +29,7 @@ from fitserve.web.asked import THIS_MACHINE, asked_of, gpu_fields, pick_of
 from fitserve.web.blocks import Shown, headings, marked, plain_rows
 from fitserve.web.errors import told
 from fitserve.web.frame import page, texts_of, tokens_text, world_of
+from fitserve.web.memo import Memo
 from fitserve.web.names import gpu_title, short_name
 from fitserve.web.shown import shown_view
 
@@ -39,6 +39,7 @@ _KINDS = (
     "quantize", "failure",
 )  # fmt: skip
 _OWN = "q"
+_ANSWERS: Memo[AskAnswer] = Memo(128)
 _NO_QUERY = QueryParams("")
 
 
@@ -167,8 +168,11 @@ def _today() -> str:
     return datetime.now(UTC).date().isoformat()
 
 
-@lru_cache(maxsize=128)
 def _answer(text: str, language: str, gpu: str, today: str, world: World) -> AskAnswer:
+    return _ANSWERS.of((text, language, gpu, today, world), lambda: _asked(text, language, gpu, today, world))
+
+
+def _asked(text: str, language: str, gpu: str, today: str, world: World) -> AskAnswer:
     """The answer for the hardware that the question names, or for other hardware."""
     from_log = explained(texts(language), world)
     if not gpu:
