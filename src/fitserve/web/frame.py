@@ -47,9 +47,17 @@ def assets() -> Mapping[str, Asset]:
     return found
 
 
+@lru_cache(maxsize=1)
+def _tag_of_all() -> str:
+    """One tag for all files: a module names the others by their place beside it, so that all change together."""
+    return hashlib.sha256("".join(asset.tag for asset in assets().values()).encode()).hexdigest()[:12]
+
+
 def asset_url(name: str) -> str:
-    """Address of a file; it changes with the content, so that browsers may keep it for good."""
-    return f"/static/{assets()[name].tag}/{name}"
+    """Address of a file; it changes with the content of any of them, so that browsers may keep it for good."""
+    if name not in assets():
+        raise KeyError(name)
+    return f"/static/{_tag_of_all()}/{name}"
 
 
 def language_of(request: Request) -> str:
