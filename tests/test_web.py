@@ -162,7 +162,7 @@ def test_the_quick_part_equals_the_whole_page() -> None:
 
 
 def test_a_longer_context_costs_memory_or_room() -> None:
-    pick = "llama.cpp~v0.5.0~gguf:Q4_K_M~auto~1.1.1~0"
+    pick = "llama.cpp~v0.5.0~gguf:Q4_K_M~auto~1.1.1.1~0"
     found = []
     for context in (4096, 16384):
         text = client().get(f"/part/plan/quick?model=qwen3-8b&gpu=rtx-4090&context={context}&pick={pick}").text

@@ -14,6 +14,7 @@ from fitserve.render.json_form import fix_text
 from fitserve.render.speed_text import cost_cell, rate_text, seconds_text, speed_cells
 from fitserve.render.tables import quality_text
 from fitserve.render.texts import Texts, value_text
+from fitserve.render.variants import wins_text
 from fitserve.search.evaluate import Evaluated
 from fitserve.web.answers import ladder, plan_of, quick_of, shown_of
 from fitserve.web.asked import Asked, asked_of, pick_of
@@ -92,6 +93,7 @@ def answer_view(answer: Answer, item: Evaluated | None, asked: Asked, words: Tex
             "shown": shown_view(item, asked, words, answer.rate), "speed": speed_view(item, answer, words),
             "commands": commands_view(item, words), "ladder": _ladder(item, answer, asked, words),
             "compare": compare_link(item, asked),
+            "settings": [fix_view(fix, asked, words) | {"wins": wins_text(item, fix, words)} for fix in item.variants],
         }  # fmt: skip
     return values
 

@@ -16,7 +16,11 @@ FORMATS = (
 KV_FORMATS = ("fp8", "fp8_e5m2", "q8_0", "q4_0")
 SYSTEMS = (("linux", "Linux"), ("windows", "Windows"), ("macos", "macOS"))
 CURRENCIES = ("USD", "KRW", "EUR", "JPY")
-_REST = ("rate", "ttft", "inter_token", "min_tok_per_s", "tp", "pp", "ep", "dp", "set")
+_SHOWN = (
+    "model", "format", "engine", "engine_version", "kv_format", "os", "ram", "use", "currency", "offload", "exchange_rate",
+    "context", "concurrency", "prompt_tokens", "output_tokens", "variants", "family",
+)  # fmt: skip
+"""What has a control; everything else that was asked travels with the form."""
 _LEAST_CONTEXT, _MOST_CONTEXT = 10, 20
 """Powers of two between which the slider of the context moves."""
 _USERS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
@@ -45,7 +49,7 @@ def rig_view(asked: Asked, item: Evaluated | None, words: Texts) -> dict[str, An
         "use": use, "uses": [(name, words.text("web", f"use_{name}")) for name in uses()],
         "currency": asked.one("currency", "USD"), "currencies": _with(CURRENCIES, asked.one("currency")),
         "offload": asked.one("offload", "no"), "exchange_rate": asked.values.get("exchange_rate", ()),
-        "rest": {name: given for name, given in asked.values.items() if name in _REST},
+        "rest": {name: given for name, given in asked.values.items() if name not in _SHOWN},
         "dials": [
             _dial("context", context, steps, words), _dial("concurrency", users, sorted({*_USERS, users}), words),
             _dial("prompt_tokens", _whole(asked.one("prompt_tokens")), [0, *_tokens(asked, "prompt_tokens")], words),

@@ -242,7 +242,7 @@ def fixed_query(fix: Fix, asked: Asked) -> str:
         change["gpu"] = tuple(str(fix.change["gpu"]).split(","))
     if "model" in fix.change:
         return asked.query(change | {"pick": None, "format": None, "engine": None, "engine_version": None})
-    for name in ("format", "engine", "engine_version", "tp", "pp", "dp"):
+    for name in ("format", "engine", "engine_version", "tp", "pp", "dp", "ep"):
         if name in asked.values:  # what was fixed stays fixed, with the new value
             given = fix.change.get(name.replace("_", "-"))
             change[name] = given if given is not None else asked.values[name]
