@@ -33,6 +33,7 @@ def measured(base: str, streams: int, ttft_s: float, itl_s: float, endpoint: str
     return run, ttft_s + late["first_late_s"], itl_s + (late["last_late_s"] - late["first_late_s"]) / (_TOKENS - 1)
 
 
+@pytest.mark.slow  # tests beside it would be measured as well
 @pytest.mark.parametrize(
     ("streams", "ttft_s", "itl_s", "tolerance", "endpoint"),
     [(1, 0.1, 0.01, 0.02, "chat"), (64, 0.3, 0.02, 0.02, "completions"), (512, 0.5, 0.06, 0.10, "completions")],
