@@ -12,11 +12,11 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from conftest import Ran
 from fitserve.api.security import Guard, Limits, is_loopback, session_of
 from fitserve.api.world import closed_world
 from fitserve.foundation.errors import InputError
-from tests.conftest import Ran
-from tests.web_client import BASE, client
+from web_client import BASE, client
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 TOKEN = "correct-horse-battery"
@@ -33,7 +33,9 @@ def test_headers_of_every_answer() -> None:
         assert "server" not in headers
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "evil.example:8600", "", "localhost@evil.example", "192.168.0.7"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example", "evil.example:8600", "", "localhost@evil.example", "192.168.0.7"]
+)
 def test_a_foreign_name_is_refused(host: str) -> None:
     assert client().get("/runs", headers={"host": host}).status_code == 421
 
@@ -115,7 +117,9 @@ def test_no_name_reaches_a_file_or_another_machine(tmp_path: Path, monkeypatch: 
         text = client().get("/plan", params={"model": name, "gpu": "rtx-3090"}).text
         assert 'role="alert"' in text and "LlamaForCausalLM" not in text and "root:" not in text
     assert not opened
-    assert client().get("/plan?model=qwen3-8b&hardware=/etc/passwd&gpu=rtx-3090").status_code == 200, "no such field here"
+    assert client().get("/plan?model=qwen3-8b&hardware=/etc/passwd&gpu=rtx-3090").status_code == 200, (
+        "no such field here"
+    )
 
 
 def test_the_hub_is_asked_only_where_it_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +133,14 @@ def test_the_hub_is_asked_only_where_it_is_allowed(monkeypatch: pytest.MonkeyPat
     with pytest.raises(InputError):
         closed_world().read_model("hf:Qwen/Qwen3-8B")
     assert asked == []
-    for name in ("hf:Qwen/Qwen3-8B", "hf:http://127.0.0.1/x", "hf:a/b/c", "hf:../x", "hf:a/..", "https://huggingface.co/Qwen/Qwen3-8B"):
+    for name in (
+        "hf:Qwen/Qwen3-8B",
+        "hf:http://127.0.0.1/x",
+        "hf:a/b/c",
+        "hf:../x",
+        "hf:a/..",
+        "https://huggingface.co/Qwen/Qwen3-8B",
+    ):
         with pytest.raises(InputError):
             closed_world(allow_hub=True).read_model(name)
     assert asked == ["Qwen/Qwen3-8B"]

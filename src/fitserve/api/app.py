@@ -9,6 +9,7 @@ from fitserve import __version__
 from fitserve.api.interface import add_interface
 from fitserve.api.security import Guard, Limits
 from fitserve.api.world import closed_world
+from fitserve.render.texts import LANGUAGES, texts
 from fitserve.web.site import router as pages
 from fitserve.web.site import show_errors
 
@@ -30,6 +31,8 @@ class Settings:
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The ASGI application; what handlers need of the outside stands in `app.state`."""
     chosen = settings or Settings()
+    for language in LANGUAGES:
+        texts(language).tables()  # read whole before threads share them
     app = FastAPI(
         title="fitserve", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json"
     )

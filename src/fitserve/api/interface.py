@@ -9,13 +9,10 @@ from fitserve.api.routes.asking import asking_router
 from fitserve.api.routes.catalogues import catalogues_router
 from fitserve.api.schemas.openapi import openapi
 from fitserve.api.security import is_loopback
-from fitserve.render.texts import LANGUAGES, texts
 
 
 def add_interface(app: FastAPI, host: str) -> None:
-    """Endpoints under /api/v1/, their description, errors as JSON. The world must stand in `app.state.world`."""
-    for language in LANGUAGES:
-        texts(language).tables()  # read before threads share them
+    """Endpoints under /api/v1/, their description, errors as JSON. The world must stand in `app.state.world`, and all texts be read."""
     app.state.desk = Desk()
     router = APIRouter(prefix=VERSIONED, include_in_schema=False)
     app.include_router(catalogues_router(), include_in_schema=False)

@@ -13,7 +13,9 @@ from fitserve.foundation.reasons import note
 from fitserve.hardware.types import Machine
 from fitserve.models.catalog.lookup import catalog_model
 from fitserve.models.names import ResolvedName, resolve_name
+from fitserve.plan.here import measured_of
 from fitserve.plan.world import ModelRead, World
+from fitserve.predict.correction import Measured
 
 _LONGEST_NAME = 200
 _HUB_NAME = re.compile(r"hf:[A-Za-z0-9][\w.\-]{0,95}/[A-Za-z0-9][\w.\-]{0,95}")
@@ -22,7 +24,7 @@ _FILES = (".gguf", ".json", ".safetensors", ".bin", ".pt")
 
 def closed_world(allow_hub: bool = False) -> World:
     """A world without files and addresses; its hardware is the catalogue and this machine."""
-    return World(read_model=_read_or_hub if allow_hub else _read_named, this_machine=_this_machine)
+    return World(read_model=_read_or_hub if allow_hub else _read_named, this_machine=_this_machine, measured=_measured)
 
 
 def _read_named(text: str) -> ModelRead:
@@ -73,3 +75,11 @@ def _this_machine() -> Machine:
     from fitserve.hardware.probe.machine import this_machine  # drivers are looked at only when somebody asks
 
     return this_machine()
+
+
+def _measured() -> tuple[Measured, ...]:
+    """Load tests of this machine that the ledger keeps; none when there is no ledger yet."""
+    from fitserve.ledger.store import Ledger
+
+    ledger = Ledger()
+    return tuple(measured_of(form) for form in ledger.corrections().values()) if ledger.path.exists() else ()

@@ -10,10 +10,10 @@ from fitserve.ask.parsed import Parser
 from fitserve.ask.request import MOST_LETTERS, AskRequest
 from fitserve.ask.text import language_of
 from fitserve.cli.output import check_out, write
-from fitserve.cli.quoted_log import explained
 from fitserve.cli.verbs import world
 from fitserve.foundation.errors import InputError
 from fitserve.render.asked import answer_form, answer_markdown, answer_view
+from fitserve.render.quoted_log import explained
 from fitserve.render.texts import Texts, texts
 
 _NO, _BAD_INPUT = 1, 2
@@ -40,7 +40,7 @@ def _answer(request: AskRequest, question: str, values: dict[str, Any]) -> int:
     table = texts(language)
     today = datetime.now(UTC).date().isoformat()
     parse = _parser(request)
-    answer = ask(question, world(), today, language=language, parse=parse, from_log=explained(table))
+    answer = ask(question, world(), today, language=language, parse=parse, from_log=explained(table, world()))
     write(
         lambda: answer_form(answer, table), answer_view(answer, table), bool(values.get("json")), values.get("out"),
         lambda: answer_markdown(answer, table),

@@ -9,10 +9,10 @@ from rich.text import Text
 from fitserve.ask.questions import answer_of, community_questions, question_of
 from fitserve.ask.request import AskRequest
 from fitserve.cli.output import write
-from fitserve.cli.quoted_log import explained
 from fitserve.cli.verbs import world
 from fitserve.render.asked import answer_form, answer_markdown, answer_view, questions_form
 from fitserve.render.layout import Rows, headings_of
+from fitserve.render.quoted_log import explained
 from fitserve.render.texts import Texts
 
 
@@ -30,7 +30,7 @@ def run_community(request: AskRequest, values: dict[str, Any], words: Texts) -> 
         return 0
     question = question_of(request.id)
     today = datetime.now(UTC).date().isoformat()
-    answer = answer_of(question, words.language, world(), today, from_log=explained(words))
+    answer = answer_of(question, words.language, world(), today, from_log=explained(words, world()))
     view = Group(Text(question.question[words.language], style="italic"), answer_view(answer, words))
     write(lambda: answer_form(answer, words), view, as_json, out, lambda: answer_markdown(answer, words))
     return 0 if answer.is_yes else 1

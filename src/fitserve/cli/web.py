@@ -16,6 +16,7 @@ _LEAST_TOKEN = 16
 _NEW_TOKEN_BYTES = 24
 _MOST_AT_ONCE = 1024
 _OPEN_AFTER_S = 0.8
+_TURN_S = 0.0005
 
 
 def run_web(values: dict[str, Any], texts: Texts) -> int:
@@ -49,6 +50,7 @@ def _serve(request: WebRequest, token: str | None) -> None:
         limit_concurrency=_MOST_AT_ONCE, timeout_keep_alive=20, ws="none", proxy_headers=False,
     )  # fmt: skip
     server = uvicorn.Server(config)
+    sys.setswitchinterval(_TURN_S)  # a short request is not to wait long for its turn beside a long one
     try:
         server.run()
     except SystemExit as error:  # how uvicorn says that the port is taken

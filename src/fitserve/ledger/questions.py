@@ -71,7 +71,9 @@ class Questions:
         if not self.path.exists():
             return ()
         with self._open() as connection:
-            rows = connection.execute("SELECT * FROM questions ORDER BY asked_s DESC, id DESC LIMIT ?", (limit,)).fetchall()
+            rows = connection.execute(
+                "SELECT * FROM questions ORDER BY asked_s DESC, id DESC LIMIT ?", (limit,)
+            ).fetchall()
         return tuple(map(_question, rows))
 
     def forget(self, question_id: int) -> None:
@@ -107,4 +109,6 @@ def _prepare(connection: sqlite3.Connection) -> None:
 
 
 def _question(row: sqlite3.Row) -> KeptQuestion:
-    return KeptQuestion(id=row["id"], text=row["text"], language=row["language"], gpu=row["gpu"], asked_s=row["asked_s"])
+    return KeptQuestion(
+        id=row["id"], text=row["text"], language=row["language"], gpu=row["gpu"], asked_s=row["asked_s"]
+    )

@@ -4,6 +4,7 @@ The list of plans has one a format and engine; what one knob of such a plan coul
 and with its speed. A variant stands where it is better by a step on some axis and no other variant beats it on all.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -52,8 +53,13 @@ def variants_of(base: Evaluated, load: Load, wishes: Wishes, evaluate: Evaluator
         for fix, own in found
         if not any(_beats(theirs, own) and _devices(other) <= _devices(fix) for other, theirs in found)
     ]
-    kept.sort(key=lambda pair: -max(theirs / own for own, theirs in zip(mine, pair[1], strict=True)))
+    kept.sort(key=lambda pair: -max(_times(own, theirs) for own, theirs in zip(mine, pair[1], strict=True)))
     return tuple(fix for fix, _ in kept[:_MOST_SHOWN])
+
+
+def _times(own: float, theirs: float) -> float:
+    """How many times better; where there was nothing (no room for a whole request), anything is endlessly better."""
+    return theirs / own if own else math.inf if theirs else 1.0
 
 
 def _devices(fix: Fix) -> int:

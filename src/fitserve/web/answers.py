@@ -4,19 +4,26 @@ from dataclasses import replace
 from functools import lru_cache
 
 from fitserve.foundation.errors import FactMissing, FitserveError
-from fitserve.plan.answer import Answer, estimate, fit, plan
+from fitserve.plan.answer import Answer, estimate, fit, fixed_deployment, plan
 from fitserve.plan.compare import CompareRequest, Comparison, compare
 from fitserve.plan.hardware import HardwareChoiceRequest, HardwareChoices, which_hardware
+from fitserve.plan.here import with_corrections
 from fitserve.plan.request import EstimateRequest, FitRequest, PlanRequest
+from fitserve.plan.resolve import resolve_hardware
 from fitserve.plan.world import World
 from fitserve.search.evaluate import Evaluated, evaluate
 from fitserve.search.speeds import load_of, with_speed
 from fitserve.web.asked import Asked, fields_of_pick, pick_of
+from fitserve.web.memo import Memo
 from fitserve.workload.presets import preset
 from fitserve.workload.types import Targets, Workload
 
 _LADDER = tuple(2**power for power in range(11, 23))
 _RUNGS = 7
+_PLANS: Memo[Answer] = Memo(128)
+_FITS: Memo[Answer] = Memo(32)
+_COMPARES: Memo[Comparison] = Memo(32)
+_HARDWARES: Memo[HardwareChoices] = Memo(16)
 
 
 def plan_of(asked: Asked, world: World) -> Answer:
@@ -24,9 +31,8 @@ def plan_of(asked: Asked, world: World) -> Answer:
     return _plan(PlanRequest.read(**asked.fields()), world)
 
 
-@lru_cache(maxsize=128)
 def _plan(request: PlanRequest, world: World) -> Answer:
-    return plan(request, world)
+    return _PLANS.of((request, world), lambda: plan(request, world))
 
 
 def estimate_of(asked: Asked, world: World) -> Answer:
@@ -36,7 +42,25 @@ def estimate_of(asked: Asked, world: World) -> Answer:
 
 @lru_cache(maxsize=512)
 def _estimate(request: EstimateRequest, world: World) -> Answer:
-    return estimate(request, world)
+    return estimate(request, world, simulates=False)
+
+
+def quick_of(asked: Asked, world: World) -> Answer:
+    """The same without fixes and without what grows with the number of users: a slider that moves waits for nothing."""
+    return _quick(EstimateRequest.read(**(asked.fields() | fields_of_pick(asked.pick))), world)
+
+
+@lru_cache(maxsize=1024)
+def _quick(request: EstimateRequest, world: World) -> Answer:
+    try:
+        deployment, notes = fixed_deployment(request, world)
+    except FactMissing:
+        return estimate(request, world, simulates=False)  # says what is missing
+    resolved = resolve_hardware(request, world, deployment.model)
+    targets = resolved.wishes.targets
+    judged = with_corrections(with_speed(evaluate(deployment), load_of(resolved.workload), targets), request, world)
+    plans, rejected = ((judged,), ()) if judged.fits else ((), (judged,))
+    return Answer(request=request, plans=plans, rejected=rejected, notes=notes, rate=resolved.rate)
 
 
 def fit_of(asked: Asked, world: World) -> Answer:
@@ -45,9 +69,8 @@ def fit_of(asked: Asked, world: World) -> Answer:
     return _fit(FitRequest.read(**fields), world)
 
 
-@lru_cache(maxsize=32)
 def _fit(request: FitRequest, world: World) -> Answer:
-    return fit(request, world)
+    return _FITS.of((request, world), lambda: fit(request, world))
 
 
 def compare_of(asked: Asked, world: World) -> Comparison:
@@ -56,9 +79,8 @@ def compare_of(asked: Asked, world: World) -> Comparison:
     return _compare(CompareRequest.read(**asked.fields(names), variants=asked.values.get("variants", ())), world)
 
 
-@lru_cache(maxsize=32)
 def _compare(request: CompareRequest, world: World) -> Comparison:
-    return compare(request, world)
+    return _COMPARES.of((request, world), lambda: compare(request, world))
 
 
 def hardware_of(asked: Asked, world: World) -> HardwareChoices:
@@ -66,9 +88,8 @@ def hardware_of(asked: Asked, world: World) -> HardwareChoices:
     return _hardware(HardwareChoiceRequest.read(**asked.fields()), world)
 
 
-@lru_cache(maxsize=16)
 def _hardware(request: HardwareChoiceRequest, world: World) -> HardwareChoices:
-    return which_hardware(request, world)
+    return _HARDWARES.of((request, world), lambda: which_hardware(request, world))
 
 
 def shown_of(answer: Answer, asked: Asked, world: World) -> Evaluated | None:
@@ -104,8 +125,13 @@ def ladder(item: Evaluated, use: str) -> tuple[tuple[int, Evaluated], ...]:
     usual = preset(use)
     found = []
     for size in sorted(near):
-        work = Workload(context_tokens=size, concurrent_requests=1, use=use,
-                        prompt_tokens=min(usual.prompt_tokens or 1, size // 2), output_tokens=min(usual.output_tokens or 1, size // 2))
+        work = Workload(
+            context_tokens=size,
+            concurrent_requests=1,
+            use=use,
+            prompt_tokens=min(usual.prompt_tokens or 1, size // 2),
+            output_tokens=min(usual.output_tokens or 1, size // 2),
+        )
         judged = evaluate(replace(item.deployment, context_tokens=size), item.needs_quantizing)
         found.append((size, with_speed(judged, load_of(work), Targets())))
     return tuple(found)

@@ -9,16 +9,17 @@ from starlette.datastructures import QueryParams
 from fitserve.engines.contract import Deployment
 from fitserve.foundation.errors import InputError
 from fitserve.plan.machine import parse_gpu
+from fitserve.plan.request import HardwareRequest, PlanRequest
 
 THIS_MACHINE = "this"
-_MANY = ("engine", "exchange_rate", "set")
-_HARDWARE = (
-    "ram", "os", "engine", "engine_version", "format", "kv_format", "context", "prompt_tokens", "output_tokens",
-    "concurrency", "rate", "ttft", "inter_token", "min_tok_per_s", "currency", "exchange_rate", "use", "offload", "set",
-)  # fmt: skip
-_PLAN = ("model", "tp", "pp", "ep", "dp")
+_NOT_HERE = ("hardware", "gpu")
+"""Fields that no address carries as they are: a file of the server, and the GPUs, which stand apart."""
+_HARDWARE = tuple(name for name in HardwareRequest.model_fields if name not in _NOT_HERE)
+_PLAN = tuple(name for name in PlanRequest.model_fields if name not in {*_NOT_HERE, *_HARDWARE})
+_MANY = frozenset(name for name, field in PlanRequest.model_fields.items() if "tuple" in str(field.annotation))
 _LONGEST, _MOST = 400, 64
-_PICK_PARTS = 7
+_PICK_PARTS = 6
+_SIZES = ("tp", "pp", "dp", "ep")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +47,9 @@ class Asked:
         pairs: dict[str, tuple[str, ...]] = {"model": self.values.get("model", ()), "gpu": self.gpus}
         pairs |= {name: given for name, given in self.values.items() if name != "model"} | {"pick": (self.pick,)}
         for name, value in (change or {}).items():
-            pairs[name] = tuple(map(str, value)) if isinstance(value, tuple | list) else (() if value is None else (str(value),))
+            pairs[name] = (
+                tuple(map(str, value)) if isinstance(value, tuple | list) else (() if value is None else (str(value),))
+            )
         return urlencode([(name, text) for name, texts in pairs.items() for text in texts if text], safe=":/~=,")
 
 
@@ -100,7 +103,7 @@ def gpu_fields(gpus: Iterable[str]) -> list[tuple[str, int]]:
 
 def pick_of(deployment: Deployment) -> str:
     """A candidate by what distinguishes it: engine, version, format, sizes, layers in RAM."""
-    sizes = f"{deployment.tp}.{deployment.pp}.{deployment.dp}"
+    sizes = f"{deployment.tp}.{deployment.pp}.{deployment.dp}.{deployment.ep}"
     parts = (deployment.engine, deployment.engine_version, deployment.weight_format.name, deployment.kv_format)
     return "~".join((*parts, sizes, str(deployment.offload_layers or 0)))
 
@@ -108,10 +111,10 @@ def pick_of(deployment: Deployment) -> str:
 def fields_of_pick(pick: str) -> dict[str, object]:
     """Fields of a request that fix a candidate; empty for text that is none."""
     parts = pick.split("~")
-    if len(parts) != _PICK_PARTS - 1:
+    if len(parts) != _PICK_PARTS:
         return {}
     engine, version, name, kv_format, sizes, layers = parts
     found: dict[str, object] = {"engine": (engine,), "engine_version": version, "format": name}
     found |= {} if kv_format == "auto" else {"kv_format": kv_format}
-    found |= dict(zip(("tp", "pp", "dp"), sizes.split("."), strict=False))
+    found |= {name: size for name, size in zip(_SIZES, sizes.split("."), strict=False) if name != "ep" or size != "1"}
     return found | ({"offload": layers} if layers not in {"0", ""} else {})

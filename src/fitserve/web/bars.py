@@ -210,7 +210,8 @@ def _whisker(bar: Bar, scale: float, top: int) -> list[str]:
 
 
 def _limit(bar: Bar, limit: float, top: int, words: Texts) -> list[str]:
-    text = words.text("web", "bar_limit", {"limit": f"{bar.limit_bytes / _GIB:.1f}"})
+    limit_text = f"{bar.limit_bytes / _GIB:.1f}"
+    text = words.text("web", "bar_limit", {"limit": limit_text}) if bar.is_device else f"RAM {limit_text} GiB"
     anchor = "end" if limit > 0.3 else "start"
     return [
         f'<line class="limit" x1="{limit * 100:.2f}%" x2="{limit * 100:.2f}%" y1="{top - 6}" y2="{top + _BAR + 14}"/>',

@@ -8,13 +8,15 @@ from markupsafe import Markup
 from fitserve.render.page.document import Block, Bullets, Cell, Code, Document, Figure, Heading, Paragraph, Table
 from fitserve.render.page.html import inline
 
+_NOTHING = Markup("")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
     """A block: its kind, its text or lines, and what a table needs. Texts are escaped markup already."""
 
     kind: str
-    text: Markup = Markup("")
+    text: Markup = _NOTHING
     plain: str = ""
     strong: bool = False
     lines: tuple[Markup, ...] = ()

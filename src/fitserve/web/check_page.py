@@ -74,7 +74,10 @@ def _view(answer: CheckAnswer, words: Texts) -> dict[str, Any]:
         "is_ok": answer.is_ok, "is_read": bool(answer.checked), "blockers": blockers, "corrected": text,
         "is_instead": answer.instead is not None, "version": None if corrected is None else corrected["engine_version"],
         "findings": [
-            {"line": line if isinstance(line, int) and line else None, "severity": str(reason.severity), "text": words.reason(reason)}
+            {
+                "line": line if isinstance(line, int) and line else None, "severity": str(reason.severity),
+                "text": words.reason(reason),
+            }
             for line, reason in findings
         ],
         "notes": [words.reason(reason) for reason in notes_of(answer)],

@@ -38,7 +38,9 @@ def commands_view(item: Evaluated, words: Texts) -> dict[str, Any] | None:
         if text:
             shell = code if code in {"powershell", "cmd"} else "bash"
             after = [(words.label(step), around[step].shells.get(shell)) for step in _STEPS if step in around]
-            tabs.append({"code": code, "name": name, "text": text.rstrip(), "steps": [pair for pair in after if pair[1]]})
+            tabs.append(
+                {"code": code, "name": name, "text": text.rstrip(), "steps": [pair for pair in after if pair[1]]}
+            )
     tabs += _file_tabs(item)
     chosen = "powershell" if system == "windows" else "bash"
     gated = gated_text(served, words) if "download" in around and served.is_gated else ""

@@ -27,8 +27,13 @@ _MOST_BYTES = 20 << 20
 _PIECE_BYTES = 1 << 18
 _IN_MEMORY_BYTES = 1 << 20
 _COMPARED_SHOWN = 16
-EXAMPLE = """INFO 11-20 10:02:11 [gpu_worker.py:298] Available KV cache memory: 0.61 GiB
-ERROR 11-20 10:02:11 [core.py:708] ValueError: To serve at least one request with the models's max seq len (131072), (24.00 GiB KV cache is needed, which is larger than the available KV cache memory (0.61 GiB). Based on the available memory, the estimated maximum model length is 3312. Try increasing `gpu_memory_utilization` or decreasing `max_model_len` when initializing the engine."""
+EXAMPLE = (
+    "INFO 11-20 10:02:11 [gpu_worker.py:298] Available KV cache memory: 0.61 GiB\n"
+    "ERROR 11-20 10:02:11 [core.py:708] ValueError: To serve at least one request with the models's max seq len (131072), "
+    "(24.00 GiB KV cache is needed, which is larger than the available KV cache memory (0.61 GiB). Based on the available "
+    "memory, the estimated maximum model length is 3312. Try increasing `gpu_memory_utilization` or decreasing "
+    "`max_model_len` when initializing the engine."
+)
 
 
 @router.get("/diagnose")

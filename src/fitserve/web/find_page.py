@@ -1,5 +1,6 @@
 """Names while one types: models by id, alias, tag and Korean spelling; GPUs by id, driver name and what people say."""
 
+import contextlib
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -35,7 +36,9 @@ def gpu_names(request: Request) -> Response:
 @lru_cache(maxsize=1)
 def _model_words() -> Mapping[str, str]:
     """Everything that a model is called, in one text."""
-    found: dict[str, list[str]] = {model_id: [model_id.lower(), row["family"].lower()] for model_id, row in rows().items()}
+    found: dict[str, list[str]] = {
+        model_id: [model_id.lower(), row["family"].lower()] for model_id, row in rows().items()
+    }
     for alias, model_id in aliases().items():
         if model_id in found:
             found[model_id].append(alias)
@@ -54,10 +57,8 @@ def models_like(text: str, most: int = _SHOWN) -> list[tuple[str, str]]:
     """(id, what stands beside it): the one that the text names, then those that hold every word, in catalogue order."""
     wanted = text.strip().lower()[:_LONGEST]
     found: list[str] = []
-    try:
-        found.append(resolve_name(wanted).id) if wanted else None
-    except InputError:
-        pass
+    with contextlib.suppress(InputError):
+        found += [resolve_name(wanted).id] if wanted else []
     parts = _spoken(wanted).replace("/", " ").split()
     held = [i for i, names in _model_words().items() if all(part in names for part in parts)]
     held.sort(key=lambda i: (rows()[i]["quantized_from"] is not None, _is_not_chat(i)))
@@ -89,10 +90,8 @@ def gpus_like(text: str, most: int = _SHOWN) -> list[tuple[str, str]]:
     """(id, memory): the card that the text names, then those whose names hold every word."""
     wanted = text.strip().lower()[:_LONGEST]
     found: list[str] = []
-    try:
-        found.append(identify(wanted).device.id) if wanted else None
-    except InputError:
-        pass
+    with contextlib.suppress(InputError):
+        found += [identify(wanted).device.id] if wanted else []
     held = [i for i, names in _gpu_words().items() if all(part in names for part in wanted.split())]
     listed = list(dict.fromkeys([*(i for i in found if i in gpu_rows()), *held]))[:most]
     return [(gpu_id, bytes_text(gpu_rows()[gpu_id]["memory_bytes"])) for gpu_id in listed]

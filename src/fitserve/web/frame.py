@@ -1,7 +1,6 @@
 """What every page shares: language and theme of the visitor, templates, words, the addresses of style sheets."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,7 +8,6 @@ from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
@@ -49,9 +47,17 @@ def assets() -> Mapping[str, Asset]:
     return found
 
 
+@lru_cache(maxsize=1)
+def _tag_of_all() -> str:
+    """One tag for all files: a module names the others by their place beside it, so that all change together."""
+    return hashlib.sha256("".join(asset.tag for asset in assets().values()).encode()).hexdigest()[:12]
+
+
 def asset_url(name: str) -> str:
-    """Address of a file; it changes with the content, so that browsers may keep it for good."""
-    return f"/static/{assets()[name].tag}/{name}"
+    """Address of a file; it changes with the content of any of them, so that browsers may keep it for good."""
+    if name not in assets():
+        raise KeyError(name)
+    return f"/static/{_tag_of_all()}/{name}"
 
 
 def language_of(request: Request) -> str:
@@ -133,8 +139,3 @@ def page(
     answer.headers["vary"] = "Accept-Language, Cookie"
     answer.headers["cache-control"] = "no-cache"
     return answer
-
-
-def data_text(value: Any) -> Markup:
-    """JSON for an attribute that a script reads."""
-    return Markup(json.dumps(value, ensure_ascii=False).replace("&", "&amp;").replace("'", "&#39;").replace("<", "\\u003c"))  # noqa: S704

@@ -1,7 +1,6 @@
 """The guide to a machine: what it is good for, what fits, set-ups, settings, cost; on a page and as a file to print."""
 
 import json
-from functools import lru_cache
 from typing import Any
 
 from fastapi import APIRouter
@@ -21,6 +20,7 @@ from fitserve.web.asked import Asked, asked_of
 from fitserve.web.blocks import marked, sections_of
 from fitserve.web.errors import told
 from fitserve.web.frame import page, texts_of, world_of
+from fitserve.web.memo import Memo
 from fitserve.web.rig import rig_view
 
 router = APIRouter(include_in_schema=False)
@@ -32,9 +32,11 @@ def _request(asked: Asked) -> GuideRequest:
     return GuideRequest.read(**asked.fields(_FIELDS))
 
 
-@lru_cache(maxsize=16)
+_GUIDES: Memo[Guide] = Memo(16)
+
+
 def _guide(request: GuideRequest, world: World) -> Guide:
-    return guide(request, world)
+    return _GUIDES.of((request, world), lambda: guide(request, world))
 
 
 @router.get("/guide")

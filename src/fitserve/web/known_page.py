@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 from fastapi import APIRouter
@@ -20,6 +19,7 @@ from fitserve.render.scoreboard import unanswered_counts
 from fitserve.render.texts import Texts
 from fitserve.web.find_page import gpus_like, models_like
 from fitserve.web.frame import page, texts_of
+from fitserve.web.memo import Memo
 from fitserve.web.names import gpu_title, short_name
 from fitserve.web.scatter import Dot, scatter
 
@@ -111,10 +111,12 @@ def _engines(text: str, words: Texts) -> list[dict[str, Any]]:
     return [row for row in listed if all(part in f"{row['id']} {row['title']}".lower() for part in parts)]
 
 
-@lru_cache(maxsize=1)
+_SCORED: Memo[tuple[Row, ...]] = Memo(1)
+
+
 def _scored() -> tuple[Row, ...]:
-    """Every packaged case, predicted now; some seconds, once."""
-    return tuple(row for case in packaged_cases() for row in rows_of(case))
+    """Every packaged case, predicted now; some seconds, once, however many ask at the same time."""
+    return _SCORED.of("all", lambda: tuple(row for case in packaged_cases() for row in rows_of(case)))
 
 
 @router.get("/evidence")
@@ -151,7 +153,8 @@ def _evidence(request: Request) -> dict[str, Any]:
 def _group(group: Group) -> dict[str, Any]:
     return {
         "kind": group.kind, "metric": group.metric, "cases": group.cases, "answered": group.answered,
-        "median": percent_text(group.median_abs_pct), "p90": percent_text(group.p90_abs_pct), "bias": percent_text(group.bias_pct),
+        "median": percent_text(group.median_abs_pct), "p90": percent_text(group.p90_abs_pct),
+        "bias": percent_text(group.bias_pct),
         "right": percent_text(group.right_pct), "inside": percent_text(group.inside_interval_pct),
         "key": f"{group.kind}.{group.metric}", "is_numeric": group.median_abs_pct is not None,
     }  # fmt: skip

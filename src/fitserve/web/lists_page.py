@@ -24,10 +24,10 @@ from fitserve.web.errors import told
 from fitserve.web.frame import page, texts_of, world_of
 from fitserve.web.names import capital, gpu_title, short_name
 from fitserve.web.rig import rig_view
-from fitserve.web.shown import reason_view, split_text, state_of
+from fitserve.web.shown import reason_view, split_text, spread_text, state_of
 
 router = APIRouter(include_in_schema=False)
-_NO_LICENCE = "?"
+_NO_LICENCE, _NONE = "?", "–"
 
 
 @router.get("/fit")
@@ -67,7 +67,13 @@ def hardware_part(request: Request) -> Response:
 
 
 def _frame(asked: Asked, words: Texts, has_model: bool) -> dict[str, Any]:
-    return {"asked": asked, "problems": [], "rows": [], "notes": [], "rig": rig_view(asked, None, words) | {"has_model": has_model}}
+    return {
+        "asked": asked,
+        "problems": [],
+        "rows": [],
+        "notes": [],
+        "rig": rig_view(asked, None, words) | {"has_model": has_model},
+    }
 
 
 def _fit(request: Request) -> dict[str, Any]:
@@ -121,10 +127,18 @@ def _compare(request: Request) -> dict[str, Any]:
     with told(words) as problems:
         answer = compare_of(asked, world_of(request))
         items = [variant.item for variant in answer.variants]
-        all_bars = [() if i is None or i.budget is None else bars_of(i.budget, i.deployment.machine.host.ram_bytes, words) for i in items]
+        all_bars = [
+            () if i is None or i.budget is None else bars_of(i.budget, i.deployment.machine.host.ram_bytes, words)
+            for i in items
+        ]
         scale = max((scale_bytes(bars) for bars in all_bars if bars), default=1.0)
         for variant, bars in zip(answer.variants, all_bars, strict=True):
-            row: dict[str, Any] = {"written": variant.written, "bar": mini_bar(bars, words, scale), "item": None, "against": []}
+            row: dict[str, Any] = {
+                "written": variant.written,
+                "bar": mini_bar(bars, words, scale),
+                "item": None,
+                "against": [],
+            }
             if variant.unreadable is not None:
                 row["against"] = [words.reason(variant.unreadable)]
             if variant.item is not None:
@@ -146,7 +160,7 @@ def _variant(item: Evaluated, rate: Any, asked: Asked, words: Texts) -> Mapping[
         "longest": "–" if budget is None else count_text(budget.kv.max_context_tokens),
         "at_once": "–" if budget is None else f"{int(budget.kv.max_concurrency * 10) / 10:,.1f}",
         "per_user": per_user, "all_users": "–" if speed is None else rate_text(speed.output_tok_per_s.likely), "first": first,
-        "spread": "" if speed is None else f"{rate_text(speed.per_user_tok_per_s.low)} – {rate_text(speed.per_user_tok_per_s.high)}",
+        "spread": "" if speed is None else spread_text(speed.per_user_tok_per_s),
         "cost": cost_cell(item, rate, words),
         "against": [words.reason(r) for r in item.reasons if r.severity is Severity.BLOCKER],
         "href": "/plan?" + asked.query({
@@ -172,11 +186,15 @@ def _hardware(request: Request) -> dict[str, Any]:
                 "format": deployment.weight_format.name, "per_user": per_user, "first": first,
                 "memory": bytes_text(deployment.machine.devices[0].memory_bytes),
                 "all_users": "–" if speed is None else rate_text(speed.output_tok_per_s.likely),
-                "rent": "–" if choice.usd_per_hour is None else price_text(rate.of(choice.usd_per_hour), rate.currency, words.language),
+                "rent": _NONE if choice.usd_per_hour is None
+                else price_text(rate.of(choice.usd_per_hour), rate.currency, words.language),
                 "listed": "–" if choice.list_usd is None else money_text(choice.list_usd.quantize(1), "USD").removesuffix(".00"),
                 "rent_usd": float(choice.usd_per_hour or 0), "list_usd": float(choice.list_usd or 0),
                 "speed": 0 if speed is None else speed.per_user_tok_per_s.likely,
                 "href": "/plan?" + asked.query({"gpu": f"{choice.gpu}:{choice.count}", "pick": pick_of(deployment)}),
             })  # fmt: skip
-        values |= {"without": [gpu_title(gpu) for gpu in answer.without], "notes": [reason_view(n, words) for n in answer.notes]}
+        values |= {
+            "without": [gpu_title(gpu) for gpu in answer.without],
+            "notes": [reason_view(n, words) for n in answer.notes],
+        }
     return values | {"problems": problems}

@@ -14,8 +14,9 @@ from fitserve.render.json_form import fix_text
 from fitserve.render.speed_text import cost_cell, rate_text, seconds_text, speed_cells
 from fitserve.render.tables import quality_text
 from fitserve.render.texts import Texts, value_text
+from fitserve.render.variants import wins_text
 from fitserve.search.evaluate import Evaluated
-from fitserve.web.answers import estimate_of, ladder, plan_of, shown_of
+from fitserve.web.answers import ladder, plan_of, quick_of, shown_of
 from fitserve.web.asked import Asked, asked_of, pick_of
 from fitserve.web.bars import bars_of, mini_bar, scale_bytes
 from fitserve.web.commands import commands_view
@@ -53,7 +54,7 @@ def quick_part(request: Request) -> Response:
     """The candidate on show, judged again: while a slider moves."""
     words, asked = texts_of(request), asked_of(request.query_params)
     with told(words) as problems:
-        answer = estimate_of(asked, world_of(request))
+        answer = quick_of(asked, world_of(request))
     if problems:
         return page(request, "problems.html", {"problems": problems}, status=422)
     item = next(iter((*answer.plans, *answer.rejected)), None)
@@ -92,6 +93,7 @@ def answer_view(answer: Answer, item: Evaluated | None, asked: Asked, words: Tex
             "shown": shown_view(item, asked, words, answer.rate), "speed": speed_view(item, answer, words),
             "commands": commands_view(item, words), "ladder": _ladder(item, answer, asked, words),
             "compare": compare_link(item, asked),
+            "settings": [fix_view(fix, asked, words) | {"wins": wins_text(item, fix, words)} for fix in item.variants],
         }  # fmt: skip
     return values
 
@@ -155,19 +157,23 @@ def _ladder(item: Evaluated, answer: Answer, asked: Asked, words: Texts) -> list
     """Contexts against what they leave."""
     rows = []
     found = ladder(item, answer.use) if item.budget is not None else ()
-    all_bars = [bars_of(step.budget, item.deployment.machine.host.ram_bytes, words) if step.budget else () for _, step in found]
+    all_bars = [
+        bars_of(step.budget, item.deployment.machine.host.ram_bytes, words) if step.budget else () for _, step in found
+    ]
     scale = max((scale_bytes(bars) for bars in all_bars if bars), default=1.0)
     wanted = item.deployment.concurrent_requests
+    alone = {"prompt_tokens": None, "output_tokens": None, "pick": pick_of(item.deployment)}
     for (size, step), bars in zip(found, all_bars, strict=True):
         kv = None if step.budget is None else step.budget.kv
         at_once = 0.0 if kv is None or not step.fits else kv.max_concurrency
         state = state_of(step) if not step.fits else "tight" if at_once < wanted else "fits"
         rows.append({
             "tokens": size, "is_now": size == item.deployment.context_tokens, "bar": mini_bar(bars, words, scale),
-            "each": None if kv is None else kv.bytes_at_context, "at_once": f"{int(at_once * 10) / 10:,.1f}" if step.fits else "–",
+            "each": None if kv is None else kv.bytes_at_context,
+            "at_once": f"{int(at_once * 10) / 10:,.1f}" if step.fits else "–",
             "alone": "–" if step.speed is None else rate_text(step.speed.per_user_tok_per_s.likely), "state": state,
             "verdict": words.text("web", f"verdict_{state}"),
-            "href": f"/plan?{asked.query({'context': size, 'prompt_tokens': None, 'output_tokens': None, 'pick': pick_of(item.deployment)})}",
+            "href": f"/plan?{asked.query(alone | {'context': size})}",
         })  # fmt: skip
     return rows
 
@@ -177,18 +183,24 @@ def speed_view(item: Evaluated, answer: Answer, words: Texts) -> dict[str, Any] 
     speed = item.speed
     if speed is None:
         return None
-    rows = [("per_user", speed.per_user_tok_per_s, rate_text, "tok/s"), ("all_users", speed.output_tok_per_s, rate_text, "tok/s"),
-            ("first_token", speed.ttft_s, seconds_text, ""), ("gap", speed.inter_token_s, seconds_text, "")]
+    rows = [
+        ("per_user", speed.per_user_tok_per_s, rate_text, "tok/s"),
+        ("all_users", speed.output_tok_per_s, rate_text, "tok/s"),
+        ("first_token", speed.ttft_s, seconds_text, ""),
+        ("gap", speed.inter_token_s, seconds_text, ""),
+    ]
     if speed.prefill_tok_per_s is not None:
         rows.append(("prefill", speed.prefill_tok_per_s, rate_text, "tok/s"))
     return {
         "rows": [
             {"name": words.text("web", name), "low": value.low, "likely": value.likely, "high": value.high, "unit": unit,
              "text": show(value.likely), "spread": f"{show(value.low)} – {show(value.high)}",
-             "at": value.likely / value.high * 100 if value.high else 0, "from": value.low / value.high * 100 if value.high else 0}
+             "at": value.likely / (value.high or 1) * 100, "from": value.low / (value.high or 1) * 100}
             for name, value, show, unit in rows
         ],
-        "basis": [{"kind": basis.kind, "ref": basis.ref, "name": words.text("web", f"basis_{basis.kind}")} for basis in speed.basis],
+        "basis": [
+            {"kind": basis.kind, "ref": basis.ref, "name": words.text("web", f"basis_{basis.kind}")} for basis in speed.basis
+        ],
         "within": item.users_within_targets,
     }  # fmt: skip
 
@@ -197,4 +209,6 @@ def compare_link(item: Evaluated, asked: Asked) -> str:
     """The comparison that starts with what is shown."""
     chosen = item.deployment
     mine = f"{asked.one('model')} engine={chosen.engine} format={chosen.weight_format.name}"
-    return "/compare?" + asked.query({"variants": (mine,), "pick": None, "model": None, "engine": None, "format": None, "engine_version": None})
+    return "/compare?" + asked.query(
+        {"variants": (mine,), "pick": None, "model": None, "engine": None, "format": None, "engine_version": None}
+    )

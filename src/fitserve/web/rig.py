@@ -16,6 +16,11 @@ FORMATS = (
 KV_FORMATS = ("fp8", "fp8_e5m2", "q8_0", "q4_0")
 SYSTEMS = (("linux", "Linux"), ("windows", "Windows"), ("macos", "macOS"))
 CURRENCIES = ("USD", "KRW", "EUR", "JPY")
+_SHOWN = (
+    "model", "format", "engine", "engine_version", "kv_format", "os", "ram", "use", "currency", "offload", "exchange_rate",
+    "context", "concurrency", "prompt_tokens", "output_tokens", "variants", "family",
+)  # fmt: skip
+"""What has a control; everything else that was asked travels with the form."""
 _LEAST_CONTEXT, _MOST_CONTEXT = 10, 20
 """Powers of two between which the slider of the context moves."""
 _USERS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
@@ -26,7 +31,9 @@ def rig_view(asked: Asked, item: Evaluated | None, words: Texts) -> dict[str, An
     """Values of the controls; where nothing was asked, what the answer took."""
     use = asked.one("use", "chat") if asked.one("use", "chat") in uses() else "chat"
     usual = preset(use)
-    context = _whole(asked.one("context")) or (item.deployment.context_tokens if item is not None else usual.context_tokens)
+    context = _whole(asked.one("context")) or (
+        item.deployment.context_tokens if item is not None else usual.context_tokens
+    )
     users = _whole(asked.one("concurrency")) or usual.concurrent_requests
     limit = item.deployment.model.max_context_tokens if item is not None else 1 << _MOST_CONTEXT
     steps = sorted({*(2**n for n in range(_LEAST_CONTEXT, _MOST_CONTEXT + 1) if 2**n <= limit), limit, context})
@@ -34,14 +41,15 @@ def rig_view(asked: Asked, item: Evaluated | None, words: Texts) -> dict[str, An
     return {
         "gpus": gpus or [("", 1)], "is_this": THIS_MACHINE in asked.gpus or not asked.gpus, "is_cpu": "none" in asked.gpus,
         "model": asked.one("model"), "format": asked.one("format"), "engine": asked.one("engine").partition("==")[0],
-        "formats": _with(FORMATS, asked.one("format")), "engines": [(entry.id, value_text("engine", entry.id)) for entry in ENTRIES],
+        "formats": _with(FORMATS, asked.one("format")),
+        "engines": [(entry.id, value_text("engine", entry.id)) for entry in ENTRIES],
         "engine_version": asked.one("engine_version") or asked.one("engine").partition("==")[2],
         "kv_format": asked.one("kv_format"), "kv_formats": _with(KV_FORMATS, asked.one("kv_format")),
         "os": asked.one("os"), "systems": SYSTEMS, "ram": asked.one("ram").removesuffix("GiB"),
         "use": use, "uses": [(name, words.text("web", f"use_{name}")) for name in uses()],
         "currency": asked.one("currency", "USD"), "currencies": _with(CURRENCIES, asked.one("currency")),
         "offload": asked.one("offload", "no"), "exchange_rate": asked.values.get("exchange_rate", ()),
-        "rest": {name: given for name, given in asked.values.items() if name in {"rate", "ttft", "inter_token", "min_tok_per_s", "tp", "pp", "ep", "dp", "set"}},
+        "rest": {name: given for name, given in asked.values.items() if name not in _SHOWN},
         "dials": [
             _dial("context", context, steps, words), _dial("concurrency", users, sorted({*_USERS, users}), words),
             _dial("prompt_tokens", _whole(asked.one("prompt_tokens")), [0, *_tokens(asked, "prompt_tokens")], words),

@@ -54,7 +54,9 @@ def gpus_text(item: Evaluated, words: Texts) -> str:
     counts: dict[str, int] = {}
     for device in used:
         counts[device.id] = counts.get(device.id, 0) + 1
-    parts = [words.text("web", "gpu_count", {"gpu": gpu_title(gpu), "number": str(count)}) for gpu, count in counts.items()]
+    parts = [
+        words.text("web", "gpu_count", {"gpu": gpu_title(gpu), "number": str(count)}) for gpu, count in counts.items()
+    ]
     return " + ".join(parts) or "CPU"
 
 
@@ -106,9 +108,15 @@ def readings(item: Evaluated, words: Texts, rate: Rate) -> list[Reading]:
     if budget is not None:
         found.append(_memory_reading(item, budget, words))
     per_user, first = (None, None) if speed is None else (speed.per_user_tok_per_s, speed.ttft_s)
-    low_high = "" if per_user is None else f"{rate_text(per_user.low)} – {rate_text(per_user.high)}"
-    found.append(Reading(name=words.text("web", "per_user"), value="–" if per_user is None else rate_text(per_user.likely),
-                         unit="" if per_user is None else "tok/s", note=low_high))
+    low_high = "" if per_user is None else spread_text(per_user)
+    found.append(
+        Reading(
+            name=words.text("web", "per_user"),
+            value="–" if per_user is None else rate_text(per_user.likely),
+            unit="" if per_user is None else "tok/s",
+            note=low_high,
+        )
+    )
     value, _, unit = ("–", "", "") if first is None else seconds_text(first.likely).partition(" ")
     spread = "" if first is None else f"{seconds_text(first.low)} – {seconds_text(first.high)}"
     found.append(Reading(name=words.text("web", "first_token"), value=value, unit=unit, note=spread))
@@ -118,6 +126,11 @@ def readings(item: Evaluated, words: Texts, rate: Rate) -> list[Reading]:
         room = words.text("web", "room_for", {"number": _number(at_once)}) if at_once and item.fits else ""
         found.append(Reading(name=words.text("web", "longest"), value=longest, note=room))
     return [*found, *_cost_reading(item, words, rate)]
+
+
+def spread_text(rate: Interval) -> str:
+    """`34 – 49`, of tokens a second."""
+    return f"{rate_text(rate.low)} – {rate_text(rate.high)}"
 
 
 def _memory_reading(item: Evaluated, budget: MemoryBudget, words: Texts) -> Reading:
@@ -142,7 +155,13 @@ def _cost_reading(item: Evaluated, words: Texts, rate: Rate) -> list[Reading]:
     found = cost_of(item, rate) if item.fits else None
     name = words.text("web", "rent")
     if found is None:
-        return [Reading(name=name, value="–", note=words.text("web", "no_price") if item.fits and item.deployment.machine.devices else "")]
+        return [
+            Reading(
+                name=name,
+                value="–",
+                note=words.text("web", "no_price") if item.fits and item.deployment.machine.devices else "",
+            )
+        ]
     price = price_text(rate.of(found.usd_per_hour), rate.currency, words.language)
     tokens, note = found.usd_per_million_output_tokens, ""
     if tokens is not None:
@@ -223,7 +242,7 @@ def fixed_query(fix: Fix, asked: Asked) -> str:
         change["gpu"] = tuple(str(fix.change["gpu"]).split(","))
     if "model" in fix.change:
         return asked.query(change | {"pick": None, "format": None, "engine": None, "engine_version": None})
-    for name in ("format", "engine", "engine_version", "tp", "pp", "dp"):
+    for name in ("format", "engine", "engine_version", "tp", "pp", "dp", "ep"):
         if name in asked.values:  # what was fixed stays fixed, with the new value
             given = fix.change.get(name.replace("_", "-"))
             change[name] = given if given is not None else asked.values[name]

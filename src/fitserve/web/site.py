@@ -69,5 +69,16 @@ def _own_address(text: str) -> str:
     return text if is_own and "\n" not in text and "\r" not in text else "/"
 
 
-for part in (plan_page, find_page, lists_page, check_page, cost_page, diagnose_page, guide_page, known_page, runs_page, talk_page):
+for part in (
+    plan_page,
+    find_page,
+    lists_page,
+    check_page,
+    cost_page,
+    diagnose_page,
+    guide_page,
+    known_page,
+    runs_page,
+    talk_page,
+):
     router.include_router(part.router)

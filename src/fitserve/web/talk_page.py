@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
@@ -24,11 +23,13 @@ from fitserve.ledger.questions import KeptQuestion, Questions
 from fitserve.plan.machine import parse_gpu
 from fitserve.plan.world import World
 from fitserve.render.asked_blocks import Part, Parts
+from fitserve.render.quoted_log import explained
 from fitserve.render.texts import Texts, texts, value_text
 from fitserve.web.asked import THIS_MACHINE, asked_of, gpu_fields, pick_of
 from fitserve.web.blocks import Shown, headings, marked, plain_rows
 from fitserve.web.errors import told
 from fitserve.web.frame import page, texts_of, tokens_text, world_of
+from fitserve.web.memo import Memo
 from fitserve.web.names import gpu_title, short_name
 from fitserve.web.shown import shown_view
 
@@ -38,6 +39,7 @@ _KINDS = (
     "quantize", "failure",
 )  # fmt: skip
 _OWN = "q"
+_ANSWERS: Memo[AskAnswer] = Memo(128)
 _NO_QUERY = QueryParams("")
 
 
@@ -83,7 +85,13 @@ async def ask_page(request: Request) -> Response:
         kept = await run_in_threadpool(_keep, text, gpu)
         return RedirectResponse(f"/discussions/{_OWN}{kept.id}", HTTPStatus.SEE_OTHER)
     values = await run_in_threadpool(_listed, request)
-    return page(request, "talk.html", values | {"told": None, "problems": problems, "typed": text[:8000]}, here="discussions", status=422)
+    return page(
+        request,
+        "talk.html",
+        values | {"told": None, "problems": problems, "typed": text[:8000]},
+        here="discussions",
+        status=422,
+    )
 
 
 def _keep(text: str, gpu: str) -> KeptQuestion:
@@ -103,7 +111,6 @@ def _hardware_text(gpu: str) -> str:
 def _listed(request: Request) -> dict[str, Any]:
     words, chosen = texts_of(request), request.query_params.get("kind", "")
     rows = [_community(item, words.language) for item in community_questions()]
-    problems: list[str] = []
     own: list[Topic] = []
     with told(words) as problems:
         own = [_kept(item) for item in Questions().newest()]
@@ -116,8 +123,11 @@ def _listed(request: Request) -> dict[str, Any]:
 
 
 def _community(item: Any, language: str) -> Topic:
+    words = texts(language)
+    named = words.codes("tag")
+    tags = tuple(words.text("tag", tag) if tag in named else tag for tag in item.tags)
     return Topic(
-        id=item.id, text=item.question[language], language=language, title=item.title[language], kind=item.kind, tags=item.tags
+        id=item.id, text=item.question[language], language=language, title=item.title[language], kind=item.kind, tags=tags
     )  # fmt: skip
 
 
@@ -143,9 +153,9 @@ def _told(request: Request, topic_id: str) -> dict[str, Any]:
     gpu = (asked.gpus[0] if asked.gpus else "") or topic.gpu
     shown_gpu = gpu_fields([gpu])[0] if gpu and gpu != THIS_MACHINE else ("", 1)
     values: dict[str, Any] = {
-        "id": topic.id, "title": topic.title, "question": topic.text, "gpu": gpu, "gpu_name": shown_gpu[0], "gpu_count": shown_gpu[1],
-        "problems": [], "answer": None, "link": f"/discussions/{topic.id}" + (f"?gpu={gpu}" if asked.gpus else ""), "tags": topic.tags,
-        "in_other_language": topic.text if topic.language != words.language else "",
+        "id": topic.id, "title": topic.title, "question": topic.text, "gpu": gpu, "gpu_name": shown_gpu[0],
+        "gpu_count": shown_gpu[1], "tags": topic.tags,
+        "problems": [], "answer": None,
     }  # fmt: skip
     with told(words) as problems:
         hardware = _hardware_text(gpu)
@@ -158,16 +168,23 @@ def _today() -> str:
     return datetime.now(UTC).date().isoformat()
 
 
-@lru_cache(maxsize=128)
 def _answer(text: str, language: str, gpu: str, today: str, world: World) -> AskAnswer:
+    return _ANSWERS.of((text, language, gpu, today, world), lambda: _asked(text, language, gpu, today, world))
+
+
+def _asked(text: str, language: str, gpu: str, today: str, world: World) -> AskAnswer:
     """The answer for the hardware that the question names, or for other hardware."""
+    from_log = explained(texts(language), world)
     if not gpu:
-        return ask(text, world, today, language=language)
+        return ask(text, world, today, language=language, from_log=from_log)
     if gpu == THIS_MACHINE:
-        return ask(text, world, today, language=language, gpus=(), memory_bytes=None, this_machine=True)
+        return ask(
+            text, world, today, language=language, from_log=from_log, gpus=(), memory_bytes=None, this_machine=True
+        )
     name, count = parse_gpu(gpu)
     return ask(
-        text, world, today, language=language, gpus=(Named(gpu=name, count=count),), memory_bytes=None, this_machine=False
+        text, world, today, language=language, from_log=from_log, gpus=(Named(gpu=name, count=count),), memory_bytes=None,
+        this_machine=False,
     )  # fmt: skip
 
 
@@ -202,7 +219,9 @@ def _understood(answer: AskAnswer, words: Texts) -> list[str]:
     """What was read from the question, as tags."""
     asked = answer.understood
     found = [short_name(model) for model in asked.models]
-    found += [words.text("web", "gpu_count", {"gpu": gpu_title(item.gpu), "number": str(item.count)}) for item in asked.gpus]
+    found += [
+        words.text("web", "gpu_count", {"gpu": gpu_title(item.gpu), "number": str(item.count)}) for item in asked.gpus
+    ]
     found += [value_text("engine", name) for name in asked.engines] + list(asked.formats)
     if asked.this_machine:
         found.append(words.text("web", "this_machine"))

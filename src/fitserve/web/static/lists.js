@@ -6,6 +6,11 @@ export function lists() {
     const more = event.target.closest("[data-add-variant]");
     if (more) addVariant(more);
   });
+  document.addEventListener("change", (event) => {
+    if (!("sortBy" in event.target.dataset)) return;
+    for (const head of document.querySelectorAll("[data-sortable] th[aria-sort]")) head.removeAttribute("aria-sort");
+    sort(document.querySelector(`[data-sort="${event.target.value}"]`));
+  });
   document.addEventListener("input", (event) => {
     if (event.target.closest("[data-filters]")) narrow();
   });

@@ -116,6 +116,7 @@ function soon(kind) {
 
 function rest(delay) {
   clearTimeout(timer);
+  if (running) running.stop.abort(); // its answer would put the old values back into the form
   timer = setTimeout(() => {
     const query = queryOf(document.querySelector("[data-rig]"));
     history.replaceState(null, "", `?${query}`);
