@@ -12,7 +12,7 @@ from fitserve.api.security import is_loopback
 
 
 def add_interface(app: FastAPI, host: str) -> None:
-    """Endpoints under /api/v1/, their description, errors as JSON. The world must stand in `app.state.world`, and all texts be read."""
+    """Endpoints under /api/v1/, their description, errors as JSON. World (`app.state.world`) and texts must be ready."""
     app.state.desk = Desk()
     router = APIRouter(prefix=VERSIONED, include_in_schema=False)
     app.include_router(catalogues_router(), include_in_schema=False)
