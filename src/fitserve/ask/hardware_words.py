@@ -8,6 +8,7 @@ from functools import lru_cache
 from fitserve.ask.spans import Spans
 from fitserve.ask.text import lexicon, number_of
 from fitserve.ask.types import Named
+from fitserve.foundation.errors import InputError
 from fitserve.foundation.facts import load_toml
 from fitserve.foundation.reasons import Reason, note
 from fitserve.foundation.units import GIB
@@ -298,7 +299,7 @@ def _apple(spans: Spans) -> Iterator[tuple[int, Named, list[Reason]]]:
     chips = [
         i
         for i, word in enumerate(spans.words)
-        if _CHIP.fullmatch(word.text) or re.fullmatch(r"m[1-9](pro|max|ultra)", word.text)
+        if (_CHIP.fullmatch(word.text) or re.fullmatch(r"m[1-9](pro|max|ultra)", word.text)) and _is_made(word.text)
     ]
     machines = [i for i, word in enumerate(spans.words) if word.text in _MACS or word.text.startswith("맥에서")]
     if not chips and not machines:
@@ -315,6 +316,15 @@ def _apple(spans: Spans) -> Iterator[tuple[int, Named, list[Reason]]]:
         yield place, *_apple_named(name, amount, count)
     for place in machines:
         spans.take(place, place + 1)
+
+
+def _is_made(chip: str) -> bool:
+    """Whether Apple has made a chip of this name; a later one stays among what was not recognised."""
+    try:
+        identify(chip)
+    except InputError:
+        return False
+    return True
 
 
 def _apple_count(spans: Spans, last: int) -> int:
