@@ -28,7 +28,7 @@ class Case:
         """Measured values by metric name; nested ones joined with a dot. Lines of logs and tolerances are none."""
         found: dict[str, Any] = {}
         for key, value in self.measured.items():
-            if key in {"log_lines", "plus_minus_bytes", "groups"}:
+            if key in {"log_lines", "plus_minus_bytes", "groups", "peak_scope"}:
                 continue
             if isinstance(value, Mapping):
                 found |= {

@@ -10,6 +10,7 @@ from fitserve.check.deployments import named
 from fitserve.check.request import CheckRequest
 from fitserve.engines.registry import engine
 from fitserve.evidence.cases import Case
+from fitserve.evidence.finetune import finetune_predictions
 from fitserve.evidence.given import (
     deployment_of,
     engine_of,
@@ -220,4 +221,5 @@ _KINDS: Mapping[str, Callable[[Mapping[str, Any]], Predictions]] = {
     "command": _command,
     "single_stream_speed": stream_predictions,
     "serving_speed": _serving,
+    "finetune_memory": finetune_predictions,
 }
