@@ -37,6 +37,7 @@ _VERBS: dict[str, tuple[str, str | None, str | None]] = {
     "runs": ("runs:run_runs", None, "what"),
     "ps": ("serve:run_ps", None, None),
     "stop": ("serve:run_stop", None, "run"),
+    "finetune": ("finetune:run_finetune", "plan.finetune_request:FinetuneRequest", "model"),
     "probe": ("probe:run_probe", "plan.request:ProbeRequest", None),
     "validate": ("validate:run_validate", None, "files"),
 }

@@ -54,9 +54,9 @@ def job_of(given: Mapping[str, Any]) -> FinetuneJob:
         optimizer=str(given.get("optimizer") or (row.get("optimizer") if method == "full" else None) or "adamw"),
         precision="pure" if pure else "fp16" if given.get("precision") == "fp16" else "bf16",
         checkpointing=_checkpointing(given, trainer, tight, saves, method, count), gpu_count=count,
-        attention=str(given.get("attention") or "flash"), loss=str(trainer["loss"]),
+        attention=str(given.get("attention") or "flash"), loss=str(row.get("loss", trainer["loss"])),
         sharding=_sharding(given, row, method, count), offload="all" if given.get("sharding") == "cpu offload" else "none",
-        kbit_rest_bytes=int(trainer["kbit_rest"]) if not pure else 2,
+        kbit_rest_bytes=2 if pure else int(row.get("kbit_rest", trainer["kbit_rest"])),
         double_quant=bool(row.get("double_quant", trainer["double_quant"])), frees_gradients=saves and method == "full",
     )  # fmt: skip
 

@@ -211,11 +211,11 @@ def _remarks(request: FinetuneRequest, job: FinetuneJob) -> list[Reason]:
     model, found = job.model, []
     experts = sum(g.elements for g in model.tensors if "_exps" in g.role)
     if is_moe(model) and job.method != "full" and not any("_exps" in role for role in job.targets):
-        found.append(note("experts_stay_frozen", experts=experts))
+        found.append(note("experts_stay_frozen", experts=experts, share=round(100 * experts / max(1, model.params()))))
     if is_moe(model) and job.method == "qlora" and not job.experts_in_4bit:
-        found.append(warning("experts_stay_16bit", trainer=request.trainer, bytes=experts * 2))
+        found.append(warning("experts_stay_16bit", trainer=request.trainer, need_bytes=experts * 2))
     if job.method != "full" and model.params("vision"):
-        found.append(note("vision_stays_frozen", bytes=model.params("vision") * 2))
+        found.append(note("vision_stays_frozen", part_bytes=model.params("vision") * 2))
     if model.checkpoint is not None and model.base_id is None:
         found.append(note("trained_in_16bit", format=model.checkpoint.weight_format))
     return found
@@ -233,7 +233,11 @@ def _ways(request: FinetuneRequest, job: FinetuneJob) -> TrainerWays:
 def _alternatives() -> tuple[Accelerator, ...]:
     """GPUs that can be rented at a known price and are large enough to train on."""
     found = (identify(name).device for name in priced_gpus())
-    return tuple(item for item in found if item.vendor == "nvidia" and item.memory_bytes > _LEAST_ALTERNATIVE_BYTES)
+    return tuple(
+        item
+        for item in found
+        if item.vendor == "nvidia" and not item.is_unified and item.memory_bytes > _LEAST_ALTERNATIVE_BYTES
+    )
 
 
 def _time(job: FinetuneJob, device: Accelerator, notes: list[Reason]) -> TrainingTime | None:

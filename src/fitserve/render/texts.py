@@ -28,6 +28,7 @@ class Texts:
             "fitserve.check",
             "fitserve.launch",
             "fitserve.hardware",
+            "fitserve.training",
             "fitserve.predict.data",
             *(entry.package for entry in ENTRIES),
         ]

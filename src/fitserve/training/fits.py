@@ -10,7 +10,7 @@ from fitserve.training.types import FinetuneJob, TrainingMemory
 
 _STEP_TOKENS = 256
 _MOST_BATCH = 1024
-_COUNTS = (1, 2, 3, 4, 6, 8, 16, 32, 64, 128)
+_COUNTS = (1, 2, 3, 4, 6, 8, 10, 12, 16, 32, 64, 128)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

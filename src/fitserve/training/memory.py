@@ -74,7 +74,7 @@ def _widths(job: FinetuneJob) -> tuple[float, float, float]:
 
 
 def _largest_gathered(job: FinetuneJob) -> float:
-    """Whole weights of two layers and the largest matrix outside of them, which a sharded run gathers to work on."""
+    """Whole weights of two layers in a row (one at work, one on its way) and the largest matrix outside of them."""
     if not job.shards_weights:
         return 0.0
     model = job.model
@@ -84,7 +84,8 @@ def _largest_gathered(job: FinetuneJob) -> float:
         for index in group.layers if group.part == "text" else ():
             layers[index] = layers.get(index, 0) + group.elements_each
     share = frozen_bytes(job) / max(1, model.params("text") + model.params("vision"))
-    return 2 * max(layers.values(), default=0) * share + outside * _HALF
+    pairs = (size + layers.get(index + 1, 0) for index, size in layers.items())
+    return max(pairs, default=0) * share + outside * _HALF
 
 
 def _static(job: FinetuneJob) -> dict[str, float]:
