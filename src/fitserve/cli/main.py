@@ -38,6 +38,7 @@ _VERBS: dict[str, tuple[str, str | None, str | None]] = {
     "ps": ("serve:run_ps", None, None),
     "stop": ("serve:run_stop", None, "run"),
     "finetune": ("finetune:run_finetune", "plan.finetune_request:FinetuneRequest", "model"),
+    "quantize": ("quantize:run_quantize", "plan.quantize_request:QuantizeRequest", "model"),
     "probe": ("probe:run_probe", "plan.request:ProbeRequest", None),
     "validate": ("validate:run_validate", None, "files"),
 }

@@ -132,7 +132,7 @@ def _serving_form(answer: FinetuneAnswer, served: Served | None, texts: Texts) -
     }  # fmt: skip
     if served is not None and served.plan is not None and served.command is not None:
         found["weight_format"] = served.plan.deployment.weight_format.name
-        found["command"] = command_form(served.command)
+        found["command"] = command_form(served.command, True)
     return found
 
 
