@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from fitserve.evidence.cases import cases_of
-from fitserve.evidence.finetune import finetune_predictions
+from fitserve.evidence.finetune import finetune_predictions, stack_of
 from fitserve.evidence.given import Unanswered
 from fitserve.training.coefficients import trial
 
@@ -48,6 +48,8 @@ FITTED: Mapping[str, tuple[str, ...]] = {
     "common": ("efficiency", "layer_s", "nf4_bytes_per_s", "gptq_bytes_per_s", "link_share", "gather_factor"),
 }  # fmt: skip
 """Memory is fitted by stack, time over all of them: no stack alone has enough cards and sizes."""
+OWN_TIME = (("torchtune", "efficiency"),)
+"""Its recipes are compiled (torch.compile), which the others' were not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,13 +62,10 @@ class Point:
     metric: str
     name: str
     value: float
-    shared: bool
 
 
 def points_of(paths: Sequence[str]) -> list[Point]:
     """Every figure that can be predicted, of cases without a doubt."""
-    from fitserve.evidence.finetune import stack_of
-
     found = []
     for case in cases_of(paths):
         if case.kind != "finetune_memory" or case.doubt:
@@ -79,10 +78,9 @@ def points_of(paths: Sequence[str]) -> list[Point]:
         for name, value in case.figures().items():
             if name in METRICS and name in predicted:
                 stack = stack_of(case.given)[0]
-                shared = stack in {"litgpt", "torchtune", "hf"}
                 found.append(
                     Point(given=case.given, stack=stack, model=case.given["model"], metric=METRICS[name], name=name,
-                          value=float(value), shared=shared)
+                          value=float(value))
                 )  # fmt: skip
     return found
 
@@ -94,11 +92,16 @@ def content_of(chosen: Mapping[tuple[str, str], float]) -> dict[str, Any]:
     if ("common", "fixed_bytes") not in chosen:
         common["fixed_bytes"] = 0.0
     stacks = {
-        stack: {name: chosen[stack, name] for name in names if (stack, name) in chosen}
-        for stack, names in FITTED.items() if stack != "common"
+        stack: {name: value for (owner, name), value in chosen.items() if owner == stack}
+        for stack in FITTED if stack != "common"
     }  # fmt: skip
-    usual = dict.fromkeys(("allocated", "reserved", "total", "time"), [0.2, 0.2])
-    return {"cases": 0, "common": common, "stacks": stacks, "spread": {f"other {key}": row for key, row in usual.items()}}
+    usual = {key: [0.2, 0.2] for key in ("allocated", "reserved", "total", "time")}
+    return {
+        "cases": 0,
+        "common": common,
+        "stacks": stacks,
+        "spread": {f"other {key}": row for key, row in usual.items()},
+    }
 
 
 def residuals(points: Sequence[Point], chosen: Mapping[tuple[str, str], float]) -> np.ndarray:
@@ -114,7 +117,9 @@ def residuals(points: Sequence[Point], chosen: Mapping[tuple[str, str], float]) 
     return np.array(out)
 
 
-def fit(points: Sequence[Point], keys: Sequence[tuple[str, str]], start: Mapping[tuple[str, str], float]) -> dict[tuple[str, str], float]:
+def fit(
+    points: Sequence[Point], keys: Sequence[tuple[str, str]], start: Mapping[tuple[str, str], float]
+) -> dict[tuple[str, str], float]:
     """Gauss-Newton on logarithms with Cauchy weights and the beliefs as further rows."""
     guesses = np.array([math.log(GUESSES[name][0]) for _, name in keys])
     widths = np.array([GUESSES[name][1] for _, name in keys])
@@ -142,13 +147,18 @@ def fit(points: Sequence[Point], keys: Sequence[tuple[str, str]], start: Mapping
 def fit_all(points: Sequence[Point], start: Mapping[tuple[str, str], float]) -> dict[tuple[str, str], float]:
     """Memory of every stack, then time of all."""
     chosen = dict(start)
-    for stack, names in FITTED.items():
+    for stack in FITTED:
         if stack == "common":
             mine = [point for point in points if point.metric == "time"]
         else:
             mine = [point for point in points if point.stack == stack and point.metric != "time"]
-        chosen = fit(mine, [(stack, name) for name in names], chosen)
+        chosen = fit(mine, keys_of(stack), chosen)
     return chosen
+
+
+def keys_of(stack: str) -> list[tuple[str, str]]:
+    """The coefficients that are fitted together."""
+    return [*((stack, name) for name in FITTED[stack]), *(OWN_TIME if stack == "common" else ())]
 
 
 def held_out(points: Sequence[Point], whole: Mapping[tuple[str, str], float]) -> list[tuple[Point, float]]:
@@ -160,8 +170,12 @@ def held_out(points: Sequence[Point], whole: Mapping[tuple[str, str], float]) ->
         rest = [point for point in points if point.model != model]
         chosen = dict(whole)
         for stack in [*sorted(stacks), "common"]:
-            part = [p for p in rest if (p.metric == "time" if stack == "common" else p.stack == stack and p.metric != "time")]
-            keys = [(stack, name) for name in FITTED[stack]]
+            part = [
+                p
+                for p in rest
+                if (p.metric == "time" if stack == "common" else p.stack == stack and p.metric != "time")
+            ]
+            keys = keys_of(stack)
             start = {key: value for key, value in chosen.items() if key not in keys}
             chosen = fit(part, keys, start) if part else start
         found += [(point, math.exp(r) - 1) for point, r in zip(mine, residuals(mine, chosen), strict=True)]
@@ -172,7 +186,13 @@ def spreads(errors: Sequence[tuple[Point, float]]) -> dict[str, list[float]]:
     """(below, above) that nine in ten held-out errors stay inside, by stack and metric; `other` are those of all but hf."""
     groups: dict[str, list[float]] = {}
     for point, error in errors:
-        names = ["time"] if point.metric == "time" else ["allocated", "total"] if point.metric == "peak" else ["reserved", "total"]
+        names = (
+            ["time"]
+            if point.metric == "time"
+            else ["allocated", "total"]
+            if point.metric == "peak"
+            else ["reserved", "total"]
+        )
         for name in names:
             keys = [f"all {name}"] if name == "time" else [f"{point.stack} {name}"]
             if point.stack != "hf":

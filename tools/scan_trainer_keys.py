@@ -25,6 +25,9 @@ WHEELS = {
         ("llmcompressor/args/", "llmcompressor/modifiers/"),
         {"oneshot": "llmcompressor/entrypoints/oneshot.py"},
     ),
+    "trl": ("trl-1.16.0", ("trl/trainer/sft_config.py", "trl/trainer/base_config.py"), {}),
+    "peft": ("peft-0.21.2", ("peft/tuners/lora/config.py", "peft/config.py"), {}),
+    "transformers": ("transformers-5.23.0", ("transformers/training_args.py",), {}),
     "exllamav3": ("exllamav3-1.6.5", (), {"add_argument": "exllamav3/conversion/"}),
     "mlx": ("mlx_lm-0.32.2", (), {"add_argument": "mlx_lm/convert.py"}),
 }
@@ -61,7 +64,11 @@ def parameters(tree: ast.Module, functions: set[str]) -> set[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and node.name in functions:
             found |= {item.arg for item in (*node.args.args, *node.args.kwonlyargs)}
-        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "add_argument" and "add_argument" in functions:
+        elif (
+            isinstance(node, ast.Call)
+            and getattr(node.func, "attr", "") == "add_argument"
+            and "add_argument" in functions
+        ):
             found |= {str(a.value) for a in node.args if isinstance(a, ast.Constant)}
     return found
 

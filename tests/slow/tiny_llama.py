@@ -1,6 +1,6 @@
 """Writes a tiny Llama with random weights, a tokenizer and chats to train on. Runs with the Python of a trainer's environment.
 
-    python tiny_llama.py FOLDER
+python tiny_llama.py FOLDER
 """
 
 import json
@@ -24,7 +24,9 @@ def main() -> None:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
     tokenizer.train_from_iterator(LINES, trainer)
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", pad_token="<|end|>")
     fast.chat_template = TEMPLATE
@@ -35,7 +37,8 @@ def main() -> None:
     )  # fmt: skip
     LlamaForCausalLM(config).bfloat16().save_pretrained(folder / "model")
     chats = [
-        {"messages": [{"role": "user", "content": line}, {"role": "assistant", "content": line[::-1]}]} for line in LINES
+        {"messages": [{"role": "user", "content": line}, {"role": "assistant", "content": line[::-1]}]}
+        for line in LINES
     ]
     (folder / "data.jsonl").write_text("".join(json.dumps(chat, ensure_ascii=False) + "\n" for chat in chats))
 

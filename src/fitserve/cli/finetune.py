@@ -19,7 +19,9 @@ from fitserve.render.texts import Texts
 
 def run_finetune(values: dict[str, Any], texts: Texts) -> int:
     """`fitserve finetune MODEL`."""
-    request = FinetuneRequest.read(**{key: value for key, value in values.items() if key not in {"json", "out", "lang"}})
+    request = FinetuneRequest.read(
+        **{key: value for key, value in values.items() if key not in {"json", "out", "lang"}}
+    )
     answer = finetune(request, world())
     files = trainer_files(request.trainer, run_of(answer))
     out = values.get("out")
@@ -40,4 +42,6 @@ def run_finetune(values: dict[str, Any], texts: Texts) -> int:
 def run_of(answer: FinetuneAnswer) -> Run:
     """What the trainer's files are made from."""
     request = answer.request
-    return Run(job=answer.job, repository=answer.repository, dataset=request.dataset or "data.jsonl", epochs=request.epochs)
+    return Run(
+        job=answer.job, repository=answer.repository, dataset=request.dataset or "data.jsonl", epochs=request.epochs
+    )

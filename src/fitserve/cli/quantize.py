@@ -26,7 +26,9 @@ _TELL_EVERY_S = 1.0
 
 def run_quantize(values: dict[str, Any], texts: Texts) -> int:
     """`fitserve quantize MODEL`."""
-    request = QuantizeRequest.read(**{key: value for key, value in values.items() if key not in {"json", "out", "lang"}})
+    request = QuantizeRequest.read(
+        **{key: value for key, value in values.items() if key not in {"json", "out", "lang"}}
+    )
     answer = quantize(request, world())
     files = quantizer_files(answer)
     out = values.get("out")

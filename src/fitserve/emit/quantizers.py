@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fitserve.engines.contract import LaunchFile
 from fitserve.footprint.weights import kept_modules
+from fitserve.models.formats import parse_format
 from fitserve.models.types import LanguageModel
 from fitserve.plan.quantize import QuantizeAnswer
 from fitserve.training.quantize import as_original
@@ -44,15 +45,15 @@ def quantizer_files(answer: QuantizeAnswer) -> QuantizerFiles | None:
 
 def ignored_modules(model: LanguageModel, format_name: str) -> list[str]:
     """Module patterns of compressed-tensors that stay in 16 bit: head, routers, vision, and what the usual recipe keeps."""
-    from fitserve.models.formats import parse_format
-
     found = ["lm_head"]
     if any(layer.experts for layer in model.layers):
         found += [r"re:.*router$", r"re:.*mlp\.gate$", r"re:.*shared_expert_gate$"]
     if model.params("vision") or model.is_multimodal:
         found += [r"re:.*vision.*", r"re:.*visual.*", r"re:.*multi_modal_projector.*"]
     kept = kept_modules(as_original(model), parse_format(format_name))
-    return [*found, *(name for name in kept if name not in found and name.startswith("re:"))]
+    covered = {"lm_head", "router", "vision_model", "multi_modal_projector"}
+    found += [name if name.startswith("re:") else f"re:.*{name}.*" for name in kept if name not in covered]
+    return list(dict.fromkeys(found))
 
 
 def _script(answer: QuantizeAnswer, lines: list[str]) -> QuantizerFiles:
@@ -66,10 +67,10 @@ def _llm_compressor(answer: QuantizeAnswer) -> QuantizerFiles:
     assert tool is not None
     source, target = repr(answer.repository), repr(answer.output)
     ignore = ignored_modules(answer.model, answer.weight_format.name)
-    name, module, extra = {
-        "gptq": ("GPTQModifier", "llmcompressor.modifiers.gptq", ""),
-        "awq": ("AWQModifier", "llmcompressor.modifiers.transform.awq", ""),
-    }.get(tool.algorithm, ("QuantizationModifier", "llmcompressor.modifiers.quantization", ""))
+    name, module = {
+        "gptq": ("GPTQModifier", "llmcompressor.modifiers.gptq"),
+        "awq": ("AWQModifier", "llmcompressor.modifiers.transform.awq"),
+    }.get(tool.algorithm, ("QuantizationModifier", "llmcompressor.modifiers.quantization"))
     recipe = [f'recipe = {name}(targets="Linear", scheme="{tool.scheme}", ignore={ignore!r})']
     imports = [f"from {module} import {name}"]
     if tool.algorithm == "awq":
@@ -83,13 +84,17 @@ def _llm_compressor(answer: QuantizeAnswer) -> QuantizerFiles:
     data: list[str] = []
     if job is not None and job.samples:
         data = _calibration_lines(answer, job.samples, job.sample_tokens)
-        calls += ["    dataset=data,", f"    num_calibration_samples={job.samples},", f"    max_seq_length={job.sample_tokens},"]
+        calls += [
+            "    dataset=data,",
+            f"    num_calibration_samples={job.samples},",
+            f"    max_seq_length={job.sample_tokens},",
+        ]
         if any(layer.experts for layer in answer.model.layers):
             calls.append("    moe_calibrate_all_experts=True,")
     return _script(
         answer,
         [
-            f'"""{answer.repository} to {tool.scheme} ({tool.algorithm}) with llm-compressor {tool.version}, for vLLM and SGLang."""', "",
+            f'"""A model to {tool.scheme} ({tool.algorithm}) with llm-compressor {tool.version}."""', "",
             *(["from datasets import load_dataset"] if data else []),
             "from llmcompressor import oneshot", *imports,
             "from transformers import AutoModelForCausalLM, AutoTokenizer", "",
@@ -104,8 +109,18 @@ def _llm_compressor(answer: QuantizeAnswer) -> QuantizerFiles:
 def _calibration_lines(answer: QuantizeAnswer, samples: int, tokens: int) -> list[str]:
     dataset = answer.dataset
     is_file = dataset.rpartition(".")[2].lower() in {"json", "jsonl"}
-    split = f"train[:{samples}]" if is_file else f"train_sft[:{samples}]" if "ultrachat" in dataset else f"train[:{samples}]"
-    load = f'load_dataset("json", data_files={dataset!r}, split="{split}")' if is_file else f'load_dataset({dataset!r}, split="{split}")'
+    split = (
+        f"train[:{samples}]"
+        if is_file
+        else f"train_sft[:{samples}]"
+        if "ultrachat" in dataset
+        else f"train[:{samples}]"
+    )
+    load = (
+        f'load_dataset("json", data_files={dataset!r}, split="{split}")'
+        if is_file
+        else f'load_dataset({dataset!r}, split="{split}")'
+    )
     return [
         f"data = {load}",
         "data = data.map(",
@@ -120,7 +135,7 @@ def _gptqmodel(answer: QuantizeAnswer) -> QuantizerFiles:
     job, bits = answer.needs, int(answer.weight_format.bits or 4)
     samples = job.samples if job is not None else 0
     lines = [
-        f'"""{answer.repository} to GPTQ {bits} bit with GPTQModel."""', "", "from datasets import load_dataset",
+        f'"""A model to GPTQ {bits} bit with GPTQModel."""', "", "from datasets import load_dataset",
         "from gptqmodel import GPTQModel, QuantizeConfig", "from transformers import AutoTokenizer", "",
         f"tokenizer = AutoTokenizer.from_pretrained({answer.repository!r})",
         *_calibration_lines(answer, samples, job.sample_tokens if job is not None else 0)[:1],

@@ -116,7 +116,9 @@ def is_there(item: Work) -> bool:
 
 
 def _size(path: Path) -> int:
-    return sum(item.stat().st_size for item in path.rglob("*") if item.is_file()) if path.is_dir() else path.stat().st_size
+    return (
+        sum(item.stat().st_size for item in path.rglob("*") if item.is_file()) if path.is_dir() else path.stat().st_size
+    )
 
 
 def _run(item: Work, tell: Callable[[Progress], None]) -> None:
@@ -126,8 +128,13 @@ def _run(item: Work, tell: Callable[[Progress], None]) -> None:
     argv = [str(part) if is_file and word == str(item.makes) else word for word in item.argv]
     tail: deque[str] = deque(maxlen=_TAIL_LINES)
     try:
-        with subprocess.Popen(
-            argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, errors="replace"
+        with subprocess.Popen(  # noqa: S603 - a step of the job, an argument list
+            argv,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            errors="replace",
         ) as process:
             try:
                 for line in process.stdout or ():

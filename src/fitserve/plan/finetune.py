@@ -140,7 +140,10 @@ def _job(
         raise InputError.of("no_such_targets", given=", ".join(request.target), model=model.id)
     if request.sequence > model.max_context_tokens:
         raise InputError.of(
-            "context_beyond_model", context_tokens=request.sequence, limit_tokens=model.max_context_tokens, model=model.id
+            "context_beyond_model",
+            context_tokens=request.sequence,
+            limit_tokens=model.max_context_tokens,
+            model=model.id,
         )
     count, shardings = len(machine.devices), tuple(trainer_row(request.trainer)["sharding"])
     if count > 1 and not shardings:
@@ -268,7 +271,11 @@ def _price(request: FinetuneRequest, machine: Machine, notes: list[Reason]) -> t
     if found is None:
         return None, "unknown"
     median = found.median
-    notes.append(note("training_price_of_offer", provider=median.provider, date=median.price_date or "?", count=len(found.quotes)))
+    notes.append(
+        note(
+            "training_price_of_offer", provider=median.provider, date=median.price_date or "?", count=len(found.quotes)
+        )
+    )
     return median.usd_per_hour, "offers"
 
 

@@ -173,9 +173,13 @@ def _gpu_reasons(tool: Tool, job: Needs, device: Accelerator | None, machine: Ma
         return [warning("job_without_gpu", tool=tool.name, need_bytes=job.gpu_bytes)]
     if device.vendor == "apple":
         return [not_supported("tool_needs_cuda", tool=tool.name, gpu=device.id)]
-    have = sum(item.engine_visible_bytes for item in machine.devices) if tool.whole_on_gpu else device.engine_visible_bytes
+    have = (
+        sum(item.engine_visible_bytes for item in machine.devices) if tool.whole_on_gpu else device.engine_visible_bytes
+    )
     if job.gpu_bytes > have:
-        return [does_not_fit("job_exceeds_gpu", tool=tool.name, need_bytes=job.gpu_bytes, have_bytes=have, gpu=device.id)]
+        return [
+            does_not_fit("job_exceeds_gpu", tool=tool.name, need_bytes=job.gpu_bytes, have_bytes=have, gpu=device.id)
+        ]
     return []
 
 
@@ -193,7 +197,11 @@ def _tool_notes(tool: Tool, job: Needs, weight_format: WeightFormat) -> list[Rea
 
 def _then(request: QuantizeRequest, world: World, weight_format: WeightFormat) -> Evaluated | None:
     """The best plan that serves the result on the same machine."""
-    hardware = {"ram": None if request.ram is None else f"{request.ram} B", "os": request.os, "hardware": request.hardware}
+    hardware = {
+        "ram": None if request.ram is None else f"{request.ram} B",
+        "os": request.os,
+        "hardware": request.hardware,
+    }
     try:
         found = plan(
             PlanRequest.read(

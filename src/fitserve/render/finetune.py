@@ -150,7 +150,9 @@ def finetune_view(answer: FinetuneAnswer, files: TrainerFiles, served: Served | 
     parts += _time_lines(answer, texts) + _cost_lines(answer, texts) + _serving_lines(answer, served, texts)
     parts.append(Text(texts.text("training", "files", {"trainer": answer.request.trainer}), style="bold"))
     parts += [indented(f"pip install {bash_line(files.install)}"), indented(bash_line(files.argv))]
-    parts.append(indented(texts.text("training", "files_hint", {"names": ", ".join(f.path for f in files.files)}), style="dim"))
+    parts.append(
+        indented(texts.text("training", "files_hint", {"names": ", ".join(f.path for f in files.files)}), style="dim")
+    )
     parts += [indented(f"· {texts.reason(reason)}", style="dim") for reason in answer.notes]
     return Group(*parts)
 
@@ -233,7 +235,13 @@ def _cost_lines(answer: FinetuneAnswer, texts: Texts) -> list[RenderableType]:
     ]
     if answer.total_usd is not None:
         total = " – ".join(money_text(v, "USD") for v in (answer.total_usd.low, answer.total_usd.high))
-        parts.append(indented(texts.text("training", "cost_run", {"likely": money_text(answer.total_usd.likely, "USD"), "spread": total})))
+        parts.append(
+            indented(
+                texts.text(
+                    "training", "cost_run", {"likely": money_text(answer.total_usd.likely, "USD"), "spread": total}
+                )
+            )
+        )
     return parts
 
 

@@ -5,7 +5,14 @@ from functools import lru_cache
 from fitserve.models.types import LanguageModel, TensorGroup
 
 _ATTENTION = ("attn_q.weight", "attn_k.weight", "attn_v.weight", "attn_qkv.weight", "attn_output.weight")
-_LATENT = ("attn_q_a.weight", "attn_q_b.weight", "attn_kv_a_mqa.weight", "attn_kv_b.weight", "attn_k_b.weight", "attn_v_b.weight")
+_LATENT = (
+    "attn_q_a.weight",
+    "attn_q_b.weight",
+    "attn_kv_a_mqa.weight",
+    "attn_kv_b.weight",
+    "attn_k_b.weight",
+    "attn_v_b.weight",
+)
 _MLP = ("ffn_gate.weight", "ffn_up.weight", "ffn_down.weight", "ffn_gate_up.weight")
 _SHARED = ("ffn_gate_shexp.weight", "ffn_up_shexp.weight", "ffn_down_shexp.weight")
 _STATE = ("ssm_in.weight", "ssm_out.weight", "attn_gate.weight")
@@ -42,7 +49,10 @@ def target_roles(model: LanguageModel, names: tuple[str, ...]) -> tuple[str, ...
 
 
 def adapter_params(model: LanguageModel, roles: tuple[str, ...], rank: int, has_magnitudes: bool = False) -> int:
-    """Trained weights: rank x (inputs + outputs) of every target, arXiv:2106.09685; DoRA adds one an output (arXiv:2402.09353)."""
+    """Trained weights: rank x (inputs + outputs) of every target, arXiv:2106.09685.
+
+    DoRA adds one an output (arXiv:2402.09353).
+    """
     return sum(_of_group(group, rank, has_magnitudes) for group in model.tensors if group.role in roles)
 
 

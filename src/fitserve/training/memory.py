@@ -28,7 +28,9 @@ def frozen_bytes(job: FinetuneJob) -> int:
     """Bytes of all weights as they lie on the GPUs together before anything is trained."""
     parts = ("text", "vision")
     if job.method != "qlora":
-        return weight_bytes(job.model, job.weight_format if not job.weight_format.is_quantized else parse_format("bf16"), parts=parts)
+        return weight_bytes(
+            job.model, job.weight_format if not job.weight_format.is_quantized else parse_format("bf16"), parts=parts
+        )
     if job.weight_format.family != "bnb":
         return weight_bytes(job.model, job.weight_format, parts=parts)
     quantized = rest = 0
@@ -106,7 +108,9 @@ def _static(job: FinetuneJob) -> dict[str, float]:
     }
     if job.offload == "all":
         items |= {"weights": 0.0, "adapters": 0.0, "gradients": items["gradients"], "optimizer": 0.0}
-        items["gathered"] = max(items["gathered"], _largest_gathered(replace(job, sharding="fsdp", gpu_count=max(2, count))))
+        items["gathered"] = max(
+            items["gathered"], _largest_gathered(replace(job, sharding="fsdp", gpu_count=max(2, count)))
+        )
     elif job.offload == "optimizer":
         items["optimizer"] = 0.0
     if job.frees_gradients:
@@ -166,7 +170,9 @@ def spread_row(job: FinetuneJob) -> str:
     """Whose errors the intervals have: the stack's own where its cases are like the job, else those of all others."""
     facts = load_toml("fitserve.training", "facts.toml")["stacks"][job.stack]
     is_like = job.gpu_count == 1 and job.method in {"lora", "qlora"} and job.checkpointing and not is_moe(job.model)
-    return job.stack if not facts.get("narrow") or (is_like and job.loss == "full" and job.offload == "none") else "other"
+    return (
+        job.stack if not facts.get("narrow") or (is_like and job.loss == "full" and job.offload == "none") else "other"
+    )
 
 
 def is_moe(model: LanguageModel) -> bool:

@@ -152,7 +152,12 @@ def hessian_bytes(model: LanguageModel, weight_format: WeightFormat) -> int:
 
 
 def needs(
-    model: LanguageModel, weight_format: WeightFormat, tool: Tool, gpu: Accelerator | None, samples: int, cores: int | None
+    model: LanguageModel,
+    weight_format: WeightFormat,
+    tool: Tool,
+    gpu: Accelerator | None,
+    samples: int,
+    cores: int | None,
 ) -> Needs:
     """What the job takes. Raises FactMissing where the size of the result is not known."""
     facts = _facts()

@@ -16,7 +16,10 @@ RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
-    """`adapter_bytes`: of the file in 16 bit. `options`: of `vllm serve`, empty when it must be merged. `merged_bytes`: in BF16."""
+    """`adapter_bytes`: of the file in 16 bit; `merged_bytes`: of all weights in BF16.
+
+    `options`: of `vllm serve`, empty when the adapter must be merged.
+    """
 
     adapter_bytes: int
     options: tuple[str, ...]

@@ -39,7 +39,10 @@ def _head(run: Run) -> list[str]:
     peft = ["from peft import LoraConfig"] if run.job.method != "full" else []
     bnb = ["from transformers import BitsAndBytesConfig"] if run.job.method == "qlora" else []
     return [
-        f'"""Fine-tunes {run.repository} ({run.job.method}) with TRL 1.16. Data: chats, one JSON object a line: {{"messages": [...]}}."""',
+        f'"""Fine-tunes a model ({run.job.method}) with TRL 1.16.',
+        "",
+        'Data: chats, one JSON object a line: {"messages": [{"role": "user", "content": "..."}, ...]}.',
+        '"""',
         "", "import os", "", "import torch", "from datasets import load_dataset", *peft, *bnb,
         f"from trl import {', '.join(names)}", "",
         "has_gpu = torch.cuda.is_available()",

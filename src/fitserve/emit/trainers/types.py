@@ -39,7 +39,10 @@ class Run:
 
     @property
     def learning_rate(self) -> float:
-        """QLoRA, arXiv:2305.14314 table 9: 2e-4 for adapters; a tenth of a tenth for whole models, as Llama 2 was tuned (arXiv:2307.09288)."""
+        """2e-4 for adapters, 2e-5 for whole models.
+
+        QLoRA, arXiv:2305.14314 table 9; Llama 2 was tuned so, arXiv:2307.09288 section 3.1.
+        """
         return 2e-5 if self.job.method == "full" else 2e-4
 
     @property

@@ -20,7 +20,7 @@ def _load(run: Run) -> list[str]:
     whole = "    full_finetuning=True," if job.method == "full" else f"    load_in_4bit={job.method == 'qlora'},"
     data = f'"json", data_files={run.dataset!r}' if run.is_file else repr(run.dataset)
     return [
-        f'"""Fine-tunes {run.repository} ({job.method}) with Unsloth. Data: chats, one JSON object a line: {{"messages": [...]}}."""',
+        f'"""Fine-tunes a model ({job.method}) with Unsloth. Data: chats, one {{"messages": [...]}} a line."""',
         "", "from unsloth import FastLanguageModel  # first: it changes what the next ones import", "",
         "from datasets import load_dataset", "from trl import SFTConfig, SFTTrainer", "",
         "model, tokenizer = FastLanguageModel.from_pretrained(", f"    model_name={run.repository!r},",
