@@ -62,6 +62,18 @@ def test_scout_to_four_bits_on_one_a100(outside: World) -> None:
     assert _answer(outside, model=SCOUT, gpu=["a100 80gb"], ram="128GiB").verdict is Verdict.DOES_NOT_FIT
 
 
+def test_fewer_samples_are_proposed_where_they_help(outside: World) -> None:
+    answer = _answer(outside, model="Qwen/Qwen3-32B", format="w4a16", ram="72GiB")
+    blocker = next(reason for reason in answer.reasons if reason.code == "job_exceeds_ram")
+    assert isinstance(blocker.parameters["samples"], int)
+    assert (
+        _answer(outside, model="Qwen/Qwen3-32B", ram="72GiB", samples=blocker.parameters["samples"]).verdict
+        is Verdict.FITS
+    )
+    hopeless = _answer(outside, model="Qwen/Qwen3-32B", format="w4a16", ram="32GiB")
+    assert next(r for r in hopeless.reasons if r.code == "job_exceeds_ram").parameters["samples"] is None
+
+
 def test_hours_come_from_the_paper() -> None:
     """GPTQ, arXiv:2210.17323: 175 billion weights in four hours on one A100, with 128 samples."""
     row = load_toml("fitserve.training", "quantizers.toml")["rates"]["gptq"]

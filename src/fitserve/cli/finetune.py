@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from fitserve.cli.job_files import check_job_out, save_job
+from fitserve.cli.job_files import check_job_out, remember, save_job
 from fitserve.cli.output import write
 from fitserve.cli.verbs import world
 from fitserve.emit.trainers import trainer_files
 from fitserve.emit.trainers.types import Run
 from fitserve.foundation.reasons import Verdict
-from fitserve.ledger.store import Ledger
 from fitserve.ledger.types import Kind
 from fitserve.plan.finetune import FinetuneAnswer, finetune
 from fitserve.plan.finetune_request import FinetuneRequest
@@ -35,7 +34,7 @@ def run_finetune(values: dict[str, Any], texts: Texts) -> int:
     )  # fmt: skip
     if not request.dry_run:
         form = finetune_form(answer, files, None, texts)
-        Ledger().add(Kind.FINETUNE, f"{answer.model.id} · {answer.job.method}", form["plan"], request=form["request"])
+        remember(Kind.FINETUNE, f"{answer.model.id} · {answer.job.method}", form)
     return 0 if answer.verdict is Verdict.FITS else 1
 
 

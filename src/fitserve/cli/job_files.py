@@ -1,11 +1,16 @@
 """`--out` of a job: its files where the name says so, or a shell script that installs its tool and runs it."""
 
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from fitserve.cli.output import check_out, save_all
 from fitserve.emit.shells import bash_line
 from fitserve.engines.contract import LaunchFile
-from fitserve.foundation.errors import InputError
+from fitserve.foundation.errors import InputError, WorldError
+from fitserve.ledger.store import Ledger
+from fitserve.ledger.types import Kind
 
 _FILES = {".py": ".py", ".yaml": ".yaml", ".yml": ".yaml", ".sh": ".sh"}
 
@@ -33,3 +38,11 @@ def save_job(out: str, files: tuple[LaunchFile, ...], argv: tuple[str, ...], ins
         return
     main, *others = files
     save_all(path.parent, (LaunchFile(path=path.name, text=main.text), *others))
+
+
+def remember(kind: Kind, title: str, form: Mapping[str, Any]) -> None:
+    """Keeps what was asked and what came of it; a ledger that cannot be written is told, and nothing else."""
+    try:
+        Ledger().add(kind, title, form["plan"], request=form["request"])
+    except WorldError as error:
+        print(f"! {error}", file=sys.stderr)

@@ -7,14 +7,13 @@ from typing import Any
 
 from rich.console import Console
 
-from fitserve.cli.job_files import check_job_out, save_job
+from fitserve.cli.job_files import check_job_out, remember, save_job
 from fitserve.cli.output import save_all, write
 from fitserve.cli.verbs import world
 from fitserve.emit.quantizers import QuantizerFiles, quantizer_files
 from fitserve.foundation.errors import InputError
 from fitserve.foundation.reasons import Verdict
 from fitserve.launch.quantize_run import Done, Progress, Work, run_steps, runnable
-from fitserve.ledger.store import Ledger
 from fitserve.ledger.types import Kind
 from fitserve.plan.quantize import QuantizeAnswer, quantize
 from fitserve.plan.quantize_request import QuantizeRequest
@@ -47,7 +46,7 @@ def run_quantize(values: dict[str, Any], texts: Texts) -> int:
     if not request.dry_run:
         form = quantize_form(answer, files, texts, done)
         title = f"{answer.model.id} -> {answer.weight_format.name}"
-        Ledger().add(Kind.QUANTIZE, title, form["plan"], request=form["request"])
+        remember(Kind.QUANTIZE, title, form)
     return 0 if answer.verdict is Verdict.FITS else 1
 
 

@@ -53,12 +53,19 @@ def job_of(given: Mapping[str, Any]) -> FinetuneJob:
         targets=target_roles(found.model, names), trains_embeddings=bool(given.get("also_trained")),
         optimizer=str(given.get("optimizer") or (row.get("optimizer") if method == "full" else None) or "adamw"),
         precision="pure" if pure else "fp16" if given.get("precision") == "fp16" else "bf16",
-        checkpointing=_checkpointing(given, trainer, tight, saves, method, count), gpu_count=count,
+        checkpointing=_checkpointing(given, {**trainer, **_several(row, count)}, tight, saves, method, count),
+        gpu_count=count,
         attention=str(given.get("attention") or "flash"), loss=str(row.get("loss", trainer["loss"])),
         sharding=_sharding(given, row, method, count), offload="all" if given.get("sharding") == "cpu offload" else "none",
         kbit_rest_bytes=2 if pure else int(row.get("kbit_rest", trainer["kbit_rest"])),
         double_quant=bool(row.get("double_quant", trainer["double_quant"])), frees_gradients=saves and method == "full",
     )  # fmt: skip
+
+
+def _several(row: Mapping[str, Any], count: int) -> Mapping[str, Any]:
+    """What a framework does otherwise on several GPUs."""
+    found: Mapping[str, Any] = row.get("several_gpus", {}) if count > 1 else {}
+    return {key: value for key, value in found.items() if key == "checkpointing"}
 
 
 def _memory_bytes(given: Mapping[str, Any]) -> int | None:
@@ -88,7 +95,8 @@ def _sharding(given: Mapping[str, Any], row: Mapping[str, Any], method: str, cou
         return str(row["full_sharding"])
     if count == 1:
         return "none"
-    return "zero-2" if row.get("sum_over_gpus") else "fsdp"
+    several = row.get("several_gpus", {}).get("sharding")
+    return str(several) if several else "zero-2" if row.get("sum_over_gpus") else "fsdp"
 
 
 def finetune_predictions(given: Mapping[str, Any]) -> dict[str, Interval]:

@@ -36,6 +36,8 @@ from fitserve.training.quantize import (
 )
 
 _TIGHT = 0.9
+_FEWEST_SAMPLES = 64
+"""Below half of the 128 that GPTQ was published with (arXiv:2210.17323) nothing is proposed."""
 _OFTEN_ON_HUB = ("bartowski", "unsloth", "ggml-org")
 
 
@@ -156,7 +158,13 @@ def _machine_reasons(request: QuantizeRequest, tool: Tool, job: Needs, machine: 
     if ram is None:
         found.append(note("job_ram_unknown", need_bytes=job.ram_bytes))
     elif job.ram_bytes > ram:
-        found.append(does_not_fit("job_exceeds_ram", tool=tool.name, need_bytes=job.ram_bytes, have_bytes=ram))
+        fewer = job.samples_within(ram)
+        found.append(
+            does_not_fit(
+                "job_exceeds_ram", tool=tool.name, need_bytes=job.ram_bytes, have_bytes=ram,
+                samples=fewer if fewer >= _FEWEST_SAMPLES else None,
+            )
+        )  # fmt: skip
     elif job.ram_bytes > _TIGHT * ram:
         found.append(warning("job_ram_is_tight", need_bytes=job.ram_bytes, have_bytes=ram))
     if request.disk is not None and job.disk_bytes > request.disk:

@@ -52,6 +52,13 @@ class Needs:
     hours: Interval
     samples: int
     sample_tokens: int
+    sample_bytes: int
+    """RAM of one calibration sample: inputs and outputs of a layer."""
+
+    def samples_within(self, ram_bytes: int) -> int:
+        """Calibration samples for which RAM would be enough; 0 when even the weights do not fit."""
+        weights = self.ram_bytes - self.samples * self.sample_bytes
+        return max(0, (ram_bytes - weights) // self.sample_bytes) if self.samples else 0
 
     @property
     def disk_bytes(self) -> int:
@@ -165,7 +172,7 @@ def needs(
     tokens = int(facts["calibration"]["tokens"])
     count = samples if tool.calibrates and not tool.own_calibration else 0
     output = result_bytes(model, weight_format)
-    states = count * tokens * model.hidden_size * _HALF
+    each = _CACHES * tokens * model.hidden_size * _HALF if tool.layers else 0
     gpu_bytes = tool.layers * largest_layer_bytes(model)
     if tool.algorithm == "gptq":
         gpu_bytes += hessian_bytes(model, weight_format)
@@ -176,10 +183,10 @@ def needs(
     is_gguf = weight_format.family == "gguf"
     stored = model.stored_weight_bytes or plain
     return Needs(
-        ram_bytes=round(plain * tool.ram_share) + (_CACHES * states if tool.layers else 0), gpu_bytes=gpu_bytes,
+        ram_bytes=round(plain * tool.ram_share) + count * each, gpu_bytes=gpu_bytes,
         input_bytes=stored, intermediate_bytes=plain if is_gguf and not model.is_local else 0,
         output_bytes=output, hours=_hours(model, tool, gpu, count, stored + round(output.likely), cores),
-        samples=count, sample_tokens=tokens,
+        samples=count, sample_tokens=tokens, sample_bytes=each,
     )  # fmt: skip
 
 
