@@ -54,7 +54,7 @@ def job_of(given: Mapping[str, Any]) -> FinetuneJob:
         optimizer=str(given.get("optimizer") or (row.get("optimizer") if method == "full" else None) or "adamw"),
         precision="pure" if pure else "fp16" if given.get("precision") == "fp16" else "bf16",
         checkpointing=_checkpointing(given, {**trainer, **_several(row, count)}, tight, saves, method, count),
-        gpu_count=count,
+        gpu_count=count, loads_whole=bool(_several(row, count).get("loads_whole")),
         attention=str(given.get("attention") or "flash"), loss=str(row.get("loss", trainer["loss"])),
         sharding=_sharding(given, row, method, count), offload="all" if given.get("sharding") == "cpu offload" else "none",
         kbit_rest_bytes=2 if pure else int(row.get("kbit_rest", trainer["kbit_rest"])),
@@ -65,7 +65,7 @@ def job_of(given: Mapping[str, Any]) -> FinetuneJob:
 def _several(row: Mapping[str, Any], count: int) -> Mapping[str, Any]:
     """What a framework does otherwise on several GPUs."""
     found: Mapping[str, Any] = row.get("several_gpus", {}) if count > 1 else {}
-    return {key: value for key, value in found.items() if key == "checkpointing"}
+    return found
 
 
 def _memory_bytes(given: Mapping[str, Any]) -> int | None:
@@ -95,8 +95,7 @@ def _sharding(given: Mapping[str, Any], row: Mapping[str, Any], method: str, cou
         return str(row["full_sharding"])
     if count == 1:
         return "none"
-    several = row.get("several_gpus", {}).get("sharding")
-    return str(several) if several else "zero-2" if row.get("sum_over_gpus") else "fsdp"
+    return "zero-2" if row.get("sum_over_gpus") else "fsdp"
 
 
 def finetune_predictions(given: Mapping[str, Any]) -> dict[str, Interval]:

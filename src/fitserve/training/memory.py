@@ -77,7 +77,7 @@ def _widths(job: FinetuneJob) -> tuple[float, float, float]:
 
 def _largest_gathered(job: FinetuneJob) -> float:
     """Whole weights of two layers in a row (one at work, one on its way) and the largest matrix outside of them."""
-    if not job.shards_weights:
+    if not job.shards_weights or job.loads_whole:
         return 0.0
     model = job.model
     outside = max((g.elements_each for g in model.tensors if g.part == "text" and not g.layers), default=0)
@@ -95,7 +95,7 @@ def _static(job: FinetuneJob) -> dict[str, float]:
     count = job.gpu_count
     trained = trained_params(job)
     copy, gradient, states = _widths(job)
-    weights = frozen_bytes(job) / (count if job.shards_weights else 1)
+    weights = frozen_bytes(job) / (count if job.shards_weights and not job.loads_whole else 1)
     over_all = count if job.shards_weights else 1
     over_grads = count if job.sharding in {"zero-2", "zero-3", "fsdp"} else 1
     over_states = count if job.sharding in {"zero-1", "zero-2", "zero-3", "fsdp"} else 1

@@ -40,10 +40,11 @@ def passes(job: FinetuneJob) -> float:
 
 
 def micro_flop(job: FinetuneJob) -> float:
-    """Operations of forward and backward of one micro batch."""
-    tokens = job.micro_tokens
+    """Operations of forward and backward of one micro batch; padding (`filled`) costs none where batches are cut to it."""
+    filled = coefficient(job.stack, "filled")
+    tokens = job.micro_tokens * filled
     matrices = _PER_WEIGHT * active_params(job.model) * tokens
-    attention = attention_flop(job.model, job.sequence_tokens, 0) * job.micro_batch
+    attention = attention_flop(job.model, job.sequence_tokens * filled, 0) * job.micro_batch
     # gradients of queries, keys and values cost two and a half times the forward pass, arXiv:2307.08691 section 3.1
     return matrices * passes(job) + attention * (3.5 + (1.0 if job.checkpointing else 0.0))
 
@@ -84,7 +85,8 @@ def step_s(job: FinetuneJob, gpu: str) -> float:
         unpacked = frozen_bytes(job) * rounds / coefficient(job.stack, f"{kind}_bytes_per_s")
     sent = 0.0
     if job.gpu_count > 1:
-        volume = frozen_bytes(job) * rounds if job.shards_weights else 0.0
+        # gathered forward and once more backward, where recomputing finds them
+        volume = frozen_bytes(job) * 2.0 if job.shards_weights else 0.0
         volume += 2.0 * trained_params(job) * 2 / job.accumulation
         sent = volume / (_link(gpu) * coefficient(job.stack, "link_share"))
     offloaded = 0.0 if job.offload == "none" else frozen_bytes(job) * rounds / job.gpu_count / _PCIE_BYTES_PER_S

@@ -41,6 +41,8 @@ class FinetuneJob:
     experts_in_4bit: bool = True
     kbit_rest_bytes: int = 2
     double_quant: bool = True
+    loads_whole: bool = False
+    """Every GPU holds all weights for a moment before they are shared out."""
     frees_gradients: bool = False
     """The optimizer steps inside the backward pass, so that gradients of one layer exist at a time."""
 
