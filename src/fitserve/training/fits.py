@@ -137,7 +137,7 @@ def _spreads(changed: FinetuneJob, job: FinetuneJob, ways: TrainerWays, change: 
     for name, _, theirs in ways.others:
         if ("trainer", name) in change:
             shardings = theirs
-    return [changed, *spread_out(changed, job.gpu_count, shardings)] if job.gpu_count > 1 else [changed]
+    return [*spread_out(changed, job.gpu_count, shardings), changed] if job.gpu_count > 1 else [changed]
 
 
 def _more_gpus(job: FinetuneJob, device: Accelerator, ways: TrainerWays) -> list[TrainingFix]:
