@@ -179,3 +179,34 @@ def test_no_network_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
         files = files_of(_REPOSITORY, "Q4_K_M")
     with pytest.raises(ReadFailed):
         fetch(files, quiet)
+
+
+def test_a_disk_that_fills_up_on_the_way_is_said_and_what_came_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+
+    written: list[int] = []
+
+    class Full:
+        name = "part"
+
+        def write(self, data: bytes) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(WorldError, match="No space left"):
+        download._write(Full(), b"x")  # type: ignore[arg-type]
+    real = download._write
+
+    def twice(into: Any, data: bytes) -> None:
+        written.append(len(data))
+        if len(written) > 3:
+            raise WorldError(f"write {into.name}", "No space left on device")
+        real(into, data)
+
+    with hub(_FILES, monkeypatch) as server:
+        files = files_of(_REPOSITORY, "Q4_K_M")
+        monkeypatch.setattr(download, "_write", twice)
+        with pytest.raises(WorldError, match="No space left"):
+            fetch(files, quiet)
+        monkeypatch.setattr(download, "_write", real)
+        assert fetch(files, quiet).read_bytes() == _DATA
+        assert int(server.ranges[-1].removeprefix("bytes=").partition("-")[0]) == sum(written[:3])

@@ -107,6 +107,12 @@ FACT_TABLES = [
     ("fitserve.hardware.catalog", "cpus.toml"),
     ("fitserve.hardware.catalog", "normal_rates.toml"),
     ("fitserve.hardware.catalog", "intel_pci_ids.toml"),
+    ("fitserve.guides", "abilities.toml"),
+    ("fitserve.guides", "settings.toml"),
+    ("fitserve.guides", "checklist.toml"),
+    ("fitserve.launch.oracle", "gguf_headers.toml"),
+    ("fitserve.bench", "conversations.toml"),
+    ("fitserve.bench", "eval_tasks.toml"),
 ]
 
 

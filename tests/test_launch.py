@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
 from conftest import Ran
+from fitserve.engines.contract import LaunchCommand
 from fitserve.foundation.errors import InputError
 from fitserve.launch import processes
 from fitserve.launch.keeper import BoundedLog
@@ -22,7 +24,7 @@ from fitserve.launch.processes import Kept
 from fitserve.launch.request import ServeRequest
 from fitserve.launch.session import Event, Running, ServerFailed, launch, reconciled, stop_run
 from fitserve.launch.stages import Stage, StageReader
-from fitserve.launch.ways import Kind, Way
+from fitserve.launch.ways import Kind, Way, ways
 from fitserve.ledger.places import run_folder
 from fitserve.ledger.store import Ledger
 from fitserve.ledger.types import State
@@ -257,3 +259,39 @@ def test_bad_input_is_one_message(cli: Callable[..., Ran], tmp_path: Path) -> No
         assert ran.code == 2, words
         assert told in ran.err
         assert len(ran.err.strip().splitlines()) == 1
+
+
+def test_ways_prefer_the_engine_itself_then_the_embedded_one_then_a_container(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("docker", "llama-server"):
+        (tmp_path / name).write_text("#!/bin/sh\n", encoding="utf-8")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    command = LaunchCommand(argv=("llama-server", "--port", "9"), image="img:1", entrypoint="/app/llama-server", port=9)
+    found = ways(command, "fitserve-9", has_devices=False)
+    kinds = [way.kind for way in found]
+    assert kinds[0] is Kind.NATIVE
+    assert kinds[-1] is Kind.CONTAINER
+    container = found[-1]
+    assert container.argv[:2] == ("docker", "run")
+    assert "-it" not in container.argv
+    assert container.argv[container.argv.index("--name") + 1] == "fitserve-9"
+    assert "--rm" in container.argv
+    assert container.cleanup == ("docker", "rm", "--force", "fitserve-9")
+    (tmp_path / "llama-server").unlink()
+    rest = [way.kind for way in ways(command, "x", has_devices=True)]
+    assert rest == [Kind.CONTAINER], "the embedded engine does not use a GPU"
+
+
+def test_a_container_outlives_its_client_and_is_removed(ledger: Ledger, tmp_path: Path) -> None:
+    mark = tmp_path / "removed"
+    one = prepared("healthy")
+    way = Way(
+        kind=Kind.CONTAINER, argv=one.way.argv, cleanup=(sys.executable, "-c", f"open({str(mark)!r}, 'w').close()")
+    )
+    running = launch(replace(one, way=way), ledger, 30.0, lambda _: None)
+    stop_run(ledger, running.run)
+    running.owner.let_go()
+    running.owner.popen.wait()
+    assert mark.exists()

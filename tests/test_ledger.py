@@ -112,7 +112,7 @@ def test_the_report_has_every_attempt_its_cause_and_the_conclusion(language: str
     ledger.end(bad.id, State.FAILED, result={"error": "CUDA out of memory"}, cause=cause, log_tail="last line")
     good = ledger.begin(Kind.BENCH, "Qwen3 8B · gguf:Q4_K_M")
     point = {"concurrency": 4, "output_tok_per_s": 123.4, "completed": 8, "failed": 0, "ttft_ms": {"mean": 50.0}}
-    ledger.end(good.id, State.DONE, result={"points": [point]})
+    ledger.end(good.id, State.DONE, result={"runs": [point]})
     machine = Machine(devices=(), host=Host(ram_bytes=1 << 34, cpu_name="A CPU"))
     text = report_markdown(ledger.runs(), machine, ["another one"], texts(language))
     for part in (

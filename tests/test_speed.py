@@ -253,3 +253,38 @@ def test_measured_cases_stay_as_near_as_they_are(
     assert errors[len(errors) // 2] <= most
     inside = [flag for _, name, _, flag in closed if name == metric]
     assert 0.8 <= sum(inside) / len(inside) <= 1.0
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=IDS)
+def test_users_who_queue_take_nothing_from_those_who_are_served(deployment: Deployment) -> None:
+    budget = _budget(replace(deployment, max_num_seqs=128))
+    served, queued = [], []
+    for users in (32, 48, 64, 96, 112, 127, 128, 160, 256, 1024):
+        speed = batched_speed(deployment, budget, Load(prompt_tokens=512, output_tokens=256, concurrent_requests=users))
+        (queued if speed.is_queued else served).append(speed.output_tok_per_s.likely)
+    assert queued
+    assert min(queued) >= 0.98 * max(served, default=0.0)
+
+
+def test_equal_requests_run_in_waves_where_prompts_go_first() -> None:
+    given = {"prompt_tokens": 1024, "output_tokens": 256, "concurrent_requests": 64}
+    by_engine = {}
+    for name, version in (("sglang", "0.5.6"), ("vllm", "0.19.0")):
+        deployment = _deployment(engine=name, engine_version=version)
+        alike, mixed = (_speed(deployment, Load(**given, has_equal_lengths=equal)) for equal in (True, False))
+        by_engine[name] = (alike, mixed)
+    waves, mixed = by_engine["sglang"]
+    assert waves.ttft_s.likely > mixed.ttft_s.likely
+    assert waves.inter_token_s.likely < mixed.inter_token_s.likely
+    bunches, mixed = by_engine["vllm"]
+    assert bunches.inter_token_s.likely == pytest.approx(mixed.inter_token_s.likely)
+    assert mixed.ttft_s.likely < bunches.ttft_s.likely < waves.ttft_s.likely
+
+
+def test_idle_replicas_make_no_tokens() -> None:
+    one, four = _deployment(), replace(_deployment(), dp=4)
+    load = Load(prompt_tokens=512, output_tokens=256, concurrent_requests=1)
+    budget = _budget(one)
+    assert batched_speed(four, budget, load).output_tok_per_s.likely == pytest.approx(
+        batched_speed(one, budget, load).output_tok_per_s.likely, rel=0.1
+    )

@@ -35,6 +35,8 @@ from fitserve.predict.batched import (
     chunks_of,
     figures_of,
     is_cache_full,
+    packed,
+    prompts_met,
     room_of,
     steps_a_prompt,
 )
@@ -54,19 +56,26 @@ CROWDED_WEIGHT = 0.4  # their batch rests on the memory model
 PRIOR = {
     "decode.dense": 0.06, "decode.experts": 0.06, "decode.attention": 0.06, "decode.dense_excess": 0.5,
     "decode.experts_excess": 0.4, "decode.attention_excess": 0.4, "decode.collectives": 0.3, "decode.layers": 0.4,
-    "decode.step": 0.5, "decode.requests": 0.4, "prefill.dense": 0.15, "prefill.attention": 0.2, "interference": 0.3,
+    "decode.step": 0.5, "decode.requests": 0.4, "prefill.dense": 0.15, "prefill.attention": 0.2, "interference": 0.15,
 }  # fmt: skip
 PRIOR_BY_KIND = {
     "decode.family": 0.4,
-    "prefill.family": 0.4,
+    "prefill.family": 0.2,
     "decode.layers.eager": 1.0,
     "decode.requests.vllm.synchronous": 1.0,
     "preemption": 0.4,
-    "first.burst": 0.6,
+    "prefill.launch.dense.": 0.5,
+    "prefill.launch.experts.": 0.1,
+    "prefill.launch.": 0.3,
+    "prefill.launch": 0.5,
+    "wave": 0.1,  # half of a wave's prompts come before a request's own, half after it
+    "first.wave": 0.1,
+    "first.burst": 0.3,
     "first.base": 0.6,
-    "first": 0.3,
+    "first.step": 1.0,  # servers hand out tokens in groups
+    "first": 0.2,
 }
-ENGINE_INTERFERENCE = 0.6
+ENGINE_INTERFERENCE = 0.1
 PRIOR_SHARED, PRIOR_DEVIATION = 0.35, 0.2
 FEW = 25
 INHERITED = 1.15  # wider by this, where tables or scales are those of another card (a choice)
@@ -94,6 +103,7 @@ class Item:
     decode: tuple[float, ...] = ()
     added: tuple[float, ...] = ()
     prefill: tuple[float, ...] = ()
+    packed: tuple[float, ...] = ()
     busy: float = 0.0
     tags: Mapping[str, str] = field(default_factory=dict)
 
@@ -159,15 +169,23 @@ def work(item: Item, batch: float) -> None:
         alone = parts.prefill(tokens, index * tokens)
         added = [total + max(0.0, new - old) for total, new, old in zip(added, mixed, item.decode, strict=True)]
         prefill = [total + new for total, new in zip(prefill, alone, strict=True)]
-    item.added, item.prefill = tuple(added), tuple(prefill)
+    prompts, past = packed(room, batch)
+    full = [value / prompts for value in parts.prefill(prompts * room.prompt, past)] if prompts > 1 else prefill
+    item.added, item.prefill, item.packed = (
+        tuple(prefill if room.is_prefill_first else added),
+        tuple(prefill),
+        tuple(full),
+    )
 
 
 def gap_terms(item: Item) -> list[Term]:
     """The mean gap as a sum of positive terms."""
     share = added_share(item.room, item.batch)
     found = list(zip(item.decode, item.terms.decode, strict=True))
-    for value, names in zip(item.added, item.terms.prefill, strict=True):
-        found.append((value * share, names + item.terms.interference))
+    in_waves = item.room.runs_in_waves
+    scale = item.terms.wave if in_waves else item.terms.interference
+    for value, names in zip(item.packed if in_waves else item.added, item.terms.prefill, strict=True):
+        found.append((value * share, names + scale))
     if is_cache_full(item.room, item.batch):
         found = [(value, names + item.terms.preemption) for value, names in found]
     return [(value, names) for value, names in found if value > 0]
@@ -175,16 +193,18 @@ def gap_terms(item: Item) -> list[Term]:
 
 def first_terms(item: Item) -> list[Term]:
     """The time to first token as a sum of positive terms."""
-    base, step, own, burst, queue, layer = item.terms.first_token
+    base, step, own, burst, queue, layer, bunch, wave = item.terms.first_token
     found: list[Term] = [(0.02, base), (item.parts.layers * 2e-4, layer)]
     found += [(value, names + step) for value, names in zip(item.decode, item.terms.decode, strict=True)]
     found += [(value, names + own) for value, names in zip(item.prefill, item.terms.prefill, strict=True)]
-    met = item.busy / (2 * (1 - item.busy))
-    wave = (item.batch + 1) / 2 * min(1.0, item.batch / item.room.count)
+    met = prompts_met(item.room, item.batch, item.busy)
     for value, names in zip(item.added, item.terms.prefill, strict=True):
-        found.append((value * wave, names + burst))
-        found.append((value * met, names + queue))
-    steps = wave * steps_a_prompt(item.room, item.batch)
+        found.append((value * met.first_wave, names + burst))
+        found.append((value * met.queue, names + queue))
+        found.append((value * met.bunch, names + bunch))
+    for value, names in zip(item.packed, item.terms.prefill, strict=True):
+        found.append((value * met.wave, names + wave))
+    steps = met.first_wave * steps_a_prompt(item.room, item.batch)
     found += [(value * steps, names + burst) for value, names in zip(item.decode, item.terms.decode, strict=True)]
     return [(value, names) for value, names in found if value > 0]
 
@@ -218,7 +238,7 @@ def observations(items: Sequence[Item]) -> list[tuple[list[Term], float, float]]
         if rate and item.is_steady and not any(key.startswith("inter_token_ms") for key in item.measured):
             # all that is known is how long a user's tokens take, the first one shared out among them
             first = [(value / item.room.output, names) for value, names in first_terms(item)]
-            found.append(([*gap_terms(item), *first], math.log(item.batch * item.serving.deployment.dp / rate), weight))
+            found.append(([*gap_terms(item), *first], math.log(item.batch * item.room.busy_replicas / rate), weight))
     return found
 
 

@@ -141,12 +141,14 @@ def width_of(key: str) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Design:
-    """All terms of all rows as arrays: which row, log of the base, count of each key."""
+    """All terms of all rows as arrays: which row, log of the base; and how often which term has which key."""
 
     keys: tuple[str, ...]
     row: Any
     base: Any
-    counts: Any
+    term: Any
+    key: Any
+    count: Any
     target: Any
     weight: Any
 
@@ -156,16 +158,19 @@ def design_of(rows: Sequence[Row]) -> Design:
     keys = sorted({key for row in rows for term in row.terms for key in term.keys})
     place = {key: index for index, key in enumerate(keys)}
     terms = [(index, term) for index, row in enumerate(rows) for term in row.terms]
-    counts = np.zeros((len(terms), len(keys)))
-    for line, (_, term) in enumerate(terms):
-        for key in term.keys:
-            counts[line, place[key]] += 1
+    cells = [
+        (line, place[key], count)
+        for line, (_, term) in enumerate(terms)
+        for key, count in sorted(collections.Counter(term.keys).items())
+    ]
     sizes = collections.Counter((row.model, row.device) for row in rows)
     return Design(
         keys=tuple(keys),
         row=np.array([index for index, _ in terms]),
         base=np.log([max(term.base_s, 1e-12) for _, term in terms]),
-        counts=counts,
+        term=np.array([line for line, _, _ in cells]),
+        key=np.array([key for _, key, _ in cells]),
+        count=np.array([float(count) for _, _, count in cells]),
         target=np.log([row.seconds for row in rows]),
         weight=np.array([sizes[row.model, row.device] ** -0.5 for row in rows]),
     )
@@ -173,18 +178,21 @@ def design_of(rows: Sequence[Row]) -> Design:
 
 def fit(design: Design, train: Any) -> Any:
     """Coefficients from the rows that `train` marks."""
-    rows = len(design.target)
+    rows, width_of_row = len(design.target), len(design.keys)
     mean = np.array([MEANS.get(key, 0.0) for key in design.keys])
     width = np.array([width_of(key) for key in design.keys])
     used = train[design.row]
-    counts, row, base = design.counts[used], design.row[used], design.base[used]
-    present, starts = np.unique(row, return_index=True)
+    place = np.cumsum(used) - 1  # of a term among those that are used
+    row, base = design.row[used], design.base[used]
+    mine = used[design.term]
+    term, key, count = place[design.term[mine]], design.key[mine], design.count[mine]
+    cell = row[term] * width_of_row + key
     found = mean.copy()
     for _ in range(STEPS):
-        parts = np.exp(base + counts @ found)
+        parts = np.exp(base + np.bincount(term, count * found[key], minlength=len(base)))
         total = np.bincount(row, parts, minlength=rows)
-        slope = np.zeros((rows, len(design.keys)))
-        slope[present] = np.add.reduceat(counts * (parts / total[row])[:, None], starts, axis=0)
+        slope = np.bincount(cell, count * (parts / total[row])[term], minlength=rows * width_of_row)
+        slope = slope.reshape(rows, width_of_row)
         off = np.where(train, np.log(np.maximum(total, 1e-12)) - design.target, 0.0)
         weight = design.weight * train / (1 + (np.abs(off) / NOISE / 2) ** 2) / NOISE**2
         curve = slope.T @ (slope * weight[:, None]) + np.diag(1 / width**2)
@@ -203,7 +211,8 @@ def held_out(rows: Sequence[Row], design: Design, group: Callable[[Row], str]) -
     errors = np.zeros(len(rows))
     for index in range(min(FOLDS, len(names))):
         left = places == index
-        parts = np.exp(design.base + design.counts @ fit(design, ~left))
+        sums = np.bincount(design.term, design.count * fit(design, ~left)[design.key], minlength=len(design.base))
+        parts = np.exp(design.base + sums)
         predicted = np.log(np.bincount(design.row, parts, minlength=len(rows)))
         errors[left] = (design.target - predicted)[left]
     return [float(error) for error in errors]

@@ -14,6 +14,7 @@ from typing import Any
 
 import facts_engines
 import facts_evidence
+import facts_failures
 import facts_hardware
 import facts_models
 import facts_prices
@@ -64,6 +65,9 @@ def main() -> int:
     report += found
     evidence, found = facts_evidence.convert(arguments.facts_pack)
     files |= {f"evidence/cases/{name}": content for name, content in evidence.items()}
+    report += found
+    failures, found = facts_failures.convert(arguments.facts_pack)
+    files |= failures
     report += found
     quality, found = facts_quality.convert(arguments.facts_pack)
     files |= quality

@@ -39,16 +39,21 @@ LIMITS = """## What falls short, and why
 - **GGUF files of some publishers.** Named mixes follow llama-quantize's own rule and are exact. bartowski's files of 2026
   (Qwen 3.5 and 3.6, Gemma 4, Granite 4.1) and Unsloth's `UD-*` raise tensors above the named mix by rules that are not
   published; they are judged by the mix they build on, with an interval that says so.
+- **Compute buffers on CPU** were compared with the engine for every architecture of the catalogue (`fitserve verify`); beyond a
+  tenth off are Falcon-H1-34B (17 % low), Qwen3-VL-32B (15 % low) and Mamba-2 hybrids with four slots and a micro-batch of 256
+  (10 to 18 % low).
 - **Compute buffers on GPUs** follow the law measured on CPU builds with a wide interval; no GPU run was made for them.
 - **vLLM outside H100 and releases 0.15 to 0.19.** Activations, runtime and CUDA graphs were fitted there; elsewhere the same
   law is used with three times the spread.
 - **vLLM failures after start-up** (out of memory while the sampler warms up, V0 engine graphs) are not predicted.
 - **Forks.** ik_llama.cpp is judged as its parent: its own quantization types, fused buffers and tensor overrides are unknown.
-- **Speed.** Below the goals where a (model, GPU) is held out: TPOT of dense models and TTFT of batching servers, throughput of
-  closed loops, decode of Vulkan, CPU, gfx906 and MLX servers, prefill of gfx11 and xe2. Reasons: few models per card, load
-  tests whose run length and front end are not stated, drivers and power limits that stand only in notes. Overloaded servers
-  (queue, burst) are approximated. Speculative decoding is refused. gb200 rows differ tenfold: their concurrency probably
-  counts several replicas.
+- **Speed.** Below the goals where a (model, GPU) is held out: TPOT of dense models and TTFT of batching servers (both near),
+  throughput of closed loops, decode of Vulkan, CPU, gfx906 and MLX servers, prefill of gfx11 and xe2. Reasons: few models per
+  card, and load tests that do not state what decides: run length and front end, prompts that the prefix cache holds (the 3090
+  rig's first tokens come sooner than its peak rate allows), servers that hand out tokens in groups (TensorRT-LLM and SGLang
+  of InferenceX), SGLang's mixed chunks, multi-token prediction (rows of one DeepSeek setting differ twofold), drivers and
+  power limits that stand only in notes. Overloaded servers (queue, burst) are approximated. Speculative decoding is refused.
+  gb200 rows differ tenfold: their concurrency probably counts several replicas.
 - **Not predicted yet:** fine-tuning memory and failure causes.
 """
 SPEED = """## Speed

@@ -1,1 +1,1 @@
-"""A question in Korean or English to a request, and its computed answer."""
+"""A question in Korean or English to a computed answer: grammar and aliases, no language model, no network."""

@@ -154,7 +154,8 @@ def _machine(request: CheckRequest, world: World) -> Machine | None:
     """The machine that was named; None when nobody named one."""
     if not request.gpu:
         return None
-    hardware = HardwareRequest(gpu=request.gpu, ram=request.ram, os=request.os)
+    # the values were validated as fields of this request already; bytes read as text would be taken for GiB
+    hardware = HardwareRequest.model_construct(gpu=request.gpu, ram=request.ram, os=request.os)
     return machine_of(hardware, world)[0]
 
 

@@ -16,7 +16,7 @@ from fitserve.foundation.reasons import Reason, Severity, Verdict, not_supported
 from fitserve.foundation.units import parse_tokens
 from fitserve.hardware.types import Machine
 from fitserve.models.catalog.lookup import catalog_model, quantized_repositories
-from fitserve.models.formats import WeightFormat, parse_format
+from fitserve.models.formats import WeightFormat, gguf_types, parse_format
 from fitserve.models.names import format_in_name, resolve_name
 from fitserve.plan.world import ModelRead
 from fitserve.search.evaluate import Evaluated, evaluate
@@ -203,7 +203,7 @@ def format_findings(made: Engine, call: Invocation, seen: Reading) -> Iterator[F
             )  # fmt: skip
             yield Finding(reason=reason, edits=_published(call, seen, loads))
     mix = held.gguf_mix
-    if mix is not None and not is_stock(mix) and stock_mix(mix) is None:
+    if mix is not None and not is_stock(mix) and stock_mix(mix) is None and mix.upper() not in gguf_types():
         reason = not_supported(
             "file_type_of_fork",
             option="model",

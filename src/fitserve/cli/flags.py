@@ -60,9 +60,14 @@ def _parameter(name: str, field: FieldInfo, texts: Texts, is_positional: bool) -
     help_text = texts.text("help", field.description or name)  # a description names a text of its own
     if is_positional:
         annotation = Annotated[str, Parameter(help=help_text, show_default=False)]
+        if not field.is_required():
+            maybe = Annotated[str | None, Parameter(help=help_text, show_default=False)]
+            return inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY, default=None, annotation=maybe)
         return inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY, annotation=annotation)
-    if field.annotation is bool:
-        switch = Annotated[bool, Parameter(help=help_text, negative="", show_default=False)]
-        return _keyword(name, switch, False)
+    if field.annotation in {bool, bool | None}:
+        # what is off unless asked for needs no flag that turns it off
+        negative = "" if field.default is False else None
+        switch = Parameter(help=help_text, negative=negative, show_default=False)
+        return _keyword(name, Annotated[bool | None, switch], None)
     kind = list[str] | None if _is_many(field) else str | None
     return _keyword(name, Annotated[kind, Parameter(help=help_text, negative="", show_default=False)], None)

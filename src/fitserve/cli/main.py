@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 YES, NO, BAD_INPUT, WORLD = 0, 1, 2, 3
 
 _VERBS: dict[str, tuple[str, str | None, str | None]] = {
+    "ask": ("ask:run_ask", "ask.request:AskRequest", "question"),
     "plan": ("verbs:run_plan", "plan.request:PlanRequest", "model"),
     "estimate": ("verbs:run_estimate", "plan.request:EstimateRequest", "model"),
     "fit": ("verbs:run_fit", "plan.request:FitRequest", None),
@@ -31,7 +32,9 @@ _VERBS: dict[str, tuple[str, str | None, str | None]] = {
     "clients": ("clients:run_clients", "plan.request:ClientsRequest", "client"),
     "compare": ("verbs:run_compare", "plan.compare:CompareRequest", "variants"),
     "hardware": ("verbs:run_hardware", "plan.hardware:HardwareChoiceRequest", "model"),
+    "guide": ("guide:run_guide", "guides.request:GuideRequest", None),
     "check": ("check:run_check", "check.request:CheckRequest", "command"),
+    "diagnose": ("diagnose:run_diagnose", "diagnose.request:DiagnoseRequest", "log"),
     "cost": ("cost:run_cost", "plan.cost_request:CostRequest", None),
     "serve": ("serve:run_serve", "launch.request:ServeRequest", "model"),
     "runs": ("runs:run_runs", None, "what"),
@@ -40,7 +43,10 @@ _VERBS: dict[str, tuple[str, str | None, str | None]] = {
     "finetune": ("finetune:run_finetune", "plan.finetune_request:FinetuneRequest", "model"),
     "quantize": ("quantize:run_quantize", "plan.quantize_request:QuantizeRequest", "model"),
     "probe": ("probe:run_probe", "plan.request:ProbeRequest", None),
+    "bench": ("bench:run_bench_verb", "bench.request:BenchRequest", "url"),
+    "eval": ("eval:run_eval_verb", "bench.request:EvalRequest", "url"),
     "validate": ("validate:run_validate", None, "files"),
+    "verify": ("verify:run_verify", "launch.oracle.answer:VerifyRequest", "model"),
 }
 """Name to the function of a module of this package, the request that makes its flags, and its positional argument; both
 as text, because only what the verb that runs needs is loaded: start-up time is what people feel."""
@@ -111,9 +117,19 @@ def _parsed(language: str, words: Sequence[str]) -> int:
     chosen = [words[0]] if words and words[0] in _VERBS else list(_VERBS)
     app = build(language, chosen)
     try:
-        return int(app(words, exit_on_error=False, print_error=False, result_action="return_value") or 0)
+        return int(
+            app(_with_standard_input(list(words)), exit_on_error=False, print_error=False, result_action="return_value")
+            or 0
+        )
     except cyclopts.CycloptsError as error:
         raise InputError(_parse_problem(error)) from error
+
+
+def _with_standard_input(words: list[str]) -> list[str]:
+    """`-` put last, after `--`: the parser takes it for a flag anywhere else."""
+    return (
+        [*(word for word in words if word != "-"), "--", "-"] if words.count("-") == 1 and "--" not in words else words
+    )
 
 
 def _parse_problem(error: "cyclopts.CycloptsError") -> Problem:

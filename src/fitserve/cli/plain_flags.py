@@ -22,7 +22,7 @@ def plain_values(argv: Sequence[str], request: type[Request] | None, positional:
     """Values of the flags after the verb by field name; None where the line is not plain."""
     fields = {} if request is None else request.model_fields
     takes_list = positional is not None and (positional not in fields or _is_many(fields[positional].annotation))
-    switches = {"json", *(name for name, field in fields.items() if field.annotation is bool)}
+    switches = {"json", *(name for name, field in fields.items() if field.annotation in {bool, bool | None})}
     flags = {f"--{name.replace('_', '-')}": name for name in (*fields, *_ALWAYS, "json") if name != positional}
     values: dict[str, Any] = {}
     words: list[str] = []

@@ -1,5 +1,6 @@
 """`fitserve runs`: the list, one run, the report, and forgetting."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,14 @@ from fitserve.cli.output import check_out, save, write
 from fitserve.cli.verbs import world
 from fitserve.foundation.errors import FitserveError, InputError
 from fitserve.launch.session import reconciled
+from fitserve.ledger.export import SCHEMA, cases_of
 from fitserve.ledger.shape import run_form
 from fitserve.ledger.store import Ledger
 from fitserve.ledger.types import Run, State
 from fitserve.plan.answer import plan
 from fitserve.plan.request import PlanRequest
 from fitserve.render.markdown import html_page
-from fitserve.render.runs import report_markdown, run_view, runs_form, runs_view
+from fitserve.render.runs import corrections_view, report_markdown, run_view, runs_form, runs_view
 from fitserve.render.texts import Texts
 
 _SHOWN = 30
@@ -23,13 +25,17 @@ _FORMS = (".md", ".html", ".json", ".txt")
 
 
 def run_runs(values: dict[str, Any], texts: Texts) -> int:
-    """`fitserve runs [RUN | report | forget RUN]`."""
+    """`fitserve runs [RUN | report | forget RUN | export RUN… | corrections | drop NAME|all]`."""
     words = [str(word) for word in values.get("what") or ()]
     ledger = Ledger()
     reconciled(ledger)
     if words[:1] == ["report"] and len(words) == 1:
         return _report(ledger, texts, values)
     check_out(values.get("out"))
+    if words[:1] == ["export"]:
+        return _export(ledger, words[1:], values)
+    if words[:1] in (["corrections"], ["drop"]):
+        return _corrections(ledger, words, texts, values)
     if words[:1] == ["forget"] and len(words) > 1:
         for word in words[1:]:
             ledger.forget(_number(word))
@@ -43,6 +49,35 @@ def run_runs(values: dict[str, Any], texts: Texts) -> int:
         return 0
     runs = ledger.runs(limit=_SHOWN)
     write(lambda: runs_form(runs), runs_view(runs, texts), bool(values.get("json")), values.get("out"))
+    return 0
+
+
+def _export(ledger: Ledger, words: Sequence[str], values: dict[str, Any]) -> int:
+    """Evidence cases of load tests. Raises InputError for a run that has none."""
+    cases = []
+    for word in words:
+        run = ledger.get(_number(word))
+        server = None if run.parent is None else ledger.get(run.parent)
+        found = cases_of(run, server, world().this_machine().host.cpu_name)
+        if not found:
+            raise InputError.of("run_without_cases", given=word)
+        cases += found
+    form = {"schema": SCHEMA, "cases": cases}
+    write(lambda: form, json.dumps(form, ensure_ascii=False, indent=1), bool(values.get("json")), values.get("out"))
+    return 0
+
+
+def _corrections(ledger: Ledger, words: Sequence[str], texts: Texts, values: dict[str, Any]) -> int:
+    """What corrects this machine's predictions; `drop` removes it."""
+    known = ledger.corrections()
+    if words[0] == "drop":
+        names = list(known) if words[1:] == ["all"] else list(words[1:])
+        for name in names:
+            if not ledger.drop_correction(name):
+                raise InputError.of("correction_unknown", given=name, known=tuple(known))
+        known = ledger.corrections()
+    form = {"schema_version": 1, "corrections": [{"name": name, **row} for name, row in known.items()]}
+    write(lambda: form, corrections_view(known, texts), bool(values.get("json")), values.get("out"))
     return 0
 
 

@@ -4,12 +4,12 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from fitserve.cli.output import check_out, write
+from fitserve.cli.run_diagnosis import diagnosed
 from fitserve.cli.this_machine import measure_processor
 from fitserve.cli.verbs import world
 from fitserve.emit.clients.answer import clients
@@ -20,10 +20,12 @@ from fitserve.launch.prepare import Prepared, prepare
 from fitserve.launch.processes import Kept, resident_bytes
 from fitserve.launch.request import DEFAULT_TIMEOUT_S, ServeRequest
 from fitserve.launch.session import Event, Running, ServerFailed, drained, followed, launch, reconciled, stop_run
+from fitserve.ledger.places import run_folder
 from fitserve.ledger.store import Ledger
 from fitserve.ledger.types import Run
 from fitserve.plan.request import ClientsRequest
 from fitserve.render.clients import clients_form
+from fitserve.render.diagnosed import diagnosis_form, diagnosis_view
 from fitserve.render.serving import (
     dry_run_form,
     dry_run_view,
@@ -136,18 +138,19 @@ def _stay(running: Running, ledger: Ledger, texts: Texts) -> int:
 
 
 def _report_failure(failed: ServerFailed, texts: Texts, as_json: bool, screen: Console) -> int:
-    """What went wrong, where its log lies, and the likely cause. Always 3."""
+    """What went wrong, the likely cause with the changed command, and where the log lies. Always 3."""
+    answer = diagnosed(failed.run, texts)
     if as_json:
-        write(lambda: failed_form(failed.action, failed.run, failed.detail, texts, None), "", True, None)
-    screen.print("✗ " + texts.text("serve", "failed", {"title": failed.action}), style="bold red")
+        form = diagnosis_form(answer, texts)
+        write(lambda: failed_form(failed.action, failed.run, failed.detail, texts, form), "", True, None)
+    screen.print("✗ " + texts.text("serve", "failed", {"title": failed.action}), style="bold red", markup=False)
     for line in failed.detail.splitlines():
         screen.print(f"  {line}", soft_wrap=True, markup=False)
-    folder = Path(str((failed.run.process or {}).get("folder") or ""))
-    screen.print(
-        texts.text("serve", "failed_log", {"path": folder / "engine.log", "id": failed.run.id}),
-        style="dim",
-        soft_wrap=True,
-    )
+    if answer.is_found:
+        screen.print(diagnosis_view(answer, texts))
+    log = run_folder(failed.run.id) / "engine.log"
+    told = texts.text("serve", "failed_log", {"path": log, "id": failed.run.id})
+    screen.print(told, style="dim", soft_wrap=True, markup=False)
     return 3
 
 

@@ -17,6 +17,7 @@ from fitserve.models.readers.reference import read_reference
 from fitserve.plan.answer import Answer, estimate, fit, plan
 from fitserve.plan.request import EstimateRequest, FitRequest, PlanRequest
 from fitserve.plan.world import ModelRead, World
+from fitserve.predict.correction import Measured
 from fitserve.render.json_form import answer_form, estimate_form, plan_title
 from fitserve.render.tables import as_text, estimate_view, fit_view, plan_view
 from fitserve.render.texts import Texts
@@ -29,7 +30,7 @@ def world() -> World:
     """The outside of the command line: files, hub, this machine's drivers."""
     return World(
         read_model=_read_model, this_machine=_this_machine, read_hardware=_read_hardware,
-        installed_version=_installed_version,
+        installed_version=_installed_version, measured=_measured,
     )  # fmt: skip
 
 
@@ -37,6 +38,15 @@ def _read_hardware(name: str) -> ReportedMachine:
     from fitserve.cli.hardware_file import read_hardware_file
 
     return read_hardware_file(name)
+
+
+def _measured() -> tuple[Measured, ...]:
+    """Load tests that the ledger keeps; none when there is no ledger yet."""
+    from fitserve.ledger.store import Ledger
+    from fitserve.plan.here import measured_of
+
+    ledger = Ledger()
+    return tuple(measured_of(form) for form in ledger.corrections().values()) if ledger.path.exists() else ()
 
 
 def _installed_version(engine_id: str) -> str | None:

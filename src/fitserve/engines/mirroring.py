@@ -61,8 +61,10 @@ class Parents:
         return replace(reason, parameters=MappingProxyType(parameters))
 
     def budget(self, deployment: Deployment) -> MemoryBudget:
-        """The parent's budget. Raises FactMissing when no parent loads the format."""
+        """The parent's budget. Raises FactMissing when no parent loads the format, or it has none without a GPU."""
         parent = self.needed(deployment)
+        if parent.needs_accelerator and not deployment.machine.devices:
+            raise FactMissing(f"memory of {parent.id} without a GPU", f"engines/{parent.id}")
         budget = parent.budget(self.translate(deployment, parent))
         return replace(budget, details=MappingProxyType({**budget.details, PARENT: parent.id}))
 

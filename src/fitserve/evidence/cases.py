@@ -1,6 +1,7 @@
 """Case files: `{"schema":"fitserve-evidence/1","cases":[…]}`, those of the package or any that are named."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -11,6 +12,7 @@ from fitserve.foundation.errors import InputError
 
 _SCHEMA = "fitserve-evidence/1"
 _MOST_BYTES = 1 << 28
+_LENGTHS = re.compile(r"random lengths ([\d.]+)-([\d.]+) of nominal")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,10 +27,10 @@ class Case:
     file: str = ""
 
     def figures(self) -> Mapping[str, Any]:
-        """Measured values by metric name; nested ones joined with a dot. Lines of logs and tolerances are none."""
+        """Measured values by metric name; nested ones joined with a dot. Log lines, tolerances and prose are none."""
         found: dict[str, Any] = {}
         for key, value in self.measured.items():
-            if key in {"log_lines", "plus_minus_bytes", "groups", "peak_scope"}:
+            if key in {"log_lines", "plus_minus_bytes", "plus_minus", "groups", "cause", "fix", "peak_scope"}:
                 continue
             if isinstance(value, Mapping):
                 found |= {
@@ -78,6 +80,14 @@ def _read(text: bytes, where: str) -> list[Case]:
     return [_case(item, where) for item in content["cases"]]
 
 
+def _given(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`given`, and the spread of lengths where the note on the source states it: shortest over longest."""
+    source = item.get("source")
+    found = _LENGTHS.search(str(source.get("note"))) if isinstance(source, Mapping) else None
+    given: Mapping[str, Any] = item["given"]
+    return given if found is None else {"length_ratio": float(found[1]) / float(found[2]), **given}
+
+
 def _case(item: Any, where: str) -> Case:
     is_case = isinstance(item, dict) and all(isinstance(item.get(key), str) for key in ("id", "kind"))
     if not is_case or not isinstance(item.get("given"), dict) or not isinstance(item.get("measured", {}), dict):
@@ -86,6 +96,6 @@ def _case(item: Any, where: str) -> Case:
         )
     doubt = item.get("doubt")
     return Case(
-        id=item["id"], kind=item["kind"], given=item["given"], measured=item.get("measured") or {},
+        id=item["id"], kind=item["kind"], given=_given(item), measured=item.get("measured") or {},
         doubt=doubt if isinstance(doubt, str) else None, file=where,
     )  # fmt: skip

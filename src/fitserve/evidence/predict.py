@@ -8,6 +8,8 @@ from typing import Any, TypeAlias
 from fitserve.check.answer import check
 from fitserve.check.deployments import named
 from fitserve.check.request import CheckRequest
+from fitserve.diagnose.answer import diagnose
+from fitserve.diagnose.request import DiagnoseRequest
 from fitserve.engines.registry import engine
 from fitserve.evidence.cases import Case
 from fitserve.evidence.finetune import finetune_predictions
@@ -205,6 +207,19 @@ def _command(given: Mapping[str, Any]) -> Predictions:
     return {"valid": not wrong, "wrong": tuple(str(reason.parameters.get("what")) for reason in found)}
 
 
+def _failure(given: Mapping[str, Any]) -> Predictions:
+    """The first cause that a log gives; `none` when it gives none. A program without an engine folder counts as not named."""
+    log = given.get("log")
+    if not isinstance(log, str) or not log:
+        raise unanswered("log_not_given")
+    fields = {key: given.get(key) for key in ("engine", "engine_version", "model", "gpu")}
+    try:
+        found = diagnose([log.encode()], DiagnoseRequest.read(**fields))
+    except InputError:
+        found = diagnose([log.encode()])
+    return {"category": found.causes[0].code if found.causes else "none"}
+
+
 def _serving(given: Mapping[str, Any]) -> Predictions:
     """A server under load."""
     if takes_streams(given):
@@ -219,6 +234,7 @@ _KINDS: Mapping[str, Callable[[Mapping[str, Any]], Predictions]] = {
     "gguf_size": _file_size,
     "kv_cache": _cache,
     "command": _command,
+    "failure_log": _failure,
     "single_stream_speed": stream_predictions,
     "serving_speed": _serving,
     "finetune_memory": finetune_predictions,

@@ -11,6 +11,8 @@ from fitserve.evidence.predict import Prediction, predict
 from fitserve.foundation.intervals import Interval
 from fitserve.foundation.reasons import Reason, unknown
 
+_WHOLE_HALF = 1 + 1e-9
+"""A figure exactly between two printed ones counts as either: half a digit is not exact in binary."""
 CATEGORIES = ("outcome", "category", "valid")
 
 
@@ -113,7 +115,7 @@ def _compare(case: Case, metric: str, predicted: Prediction | None, measured: An
         return Row(case=case, metric=metric, predicted=predicted, measured=measured, is_right=named)
     if not isinstance(predicted, Interval):
         return Row(case=case, metric=metric, predicted=predicted, measured=measured, is_right=predicted == measured)
-    tolerance = _tolerance(case, measured)
+    tolerance = _tolerance(case, metric, measured) * _WHOLE_HALF
     off = predicted.likely - measured
     beyond = max(0.0, abs(off) - tolerance)
     error = 0.0 if beyond == 0 else None if measured == 0 else 100 * (beyond if off > 0 else -beyond) / abs(measured)
@@ -123,9 +125,12 @@ def _compare(case: Case, metric: str, predicted: Prediction | None, measured: An
     )  # fmt: skip
 
 
-def _tolerance(case: Case, measured: float) -> float:
-    """Half the unit of the last printed digit: stated by the case, else read off the figure itself."""
-    stated = case.measured.get("plus_minus_bytes")
+def _tolerance(case: Case, metric: str, measured: float) -> float:
+    """Half the unit of the last printed digit: stated by the case (for a metric or in bytes), else read off the figure."""
+    by_metric = case.measured.get("plus_minus")
+    stated = by_metric.get(metric.partition(".")[0]) if isinstance(by_metric, Mapping) else None
+    if stated is None:
+        stated = case.measured.get("plus_minus_bytes")
     if isinstance(stated, int | float):
         return float(stated)
     decimals = len(repr(measured).partition(".")[2]) if isinstance(measured, float) and "e" not in repr(measured) else 0

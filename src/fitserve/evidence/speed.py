@@ -10,12 +10,14 @@ from fitserve.evidence.given import Unanswered, deployment_of, machine_of, unans
 from fitserve.foundation.intervals import Interval
 from fitserve.hardware.types import Machine
 from fitserve.predict.batched import batched_speed, usual_context
-from fitserve.predict.scales import batching_engines
+from fitserve.predict.policy import batching_engines
 from fitserve.predict.speculation import with_speculation
 from fitserve.predict.types import Load, Speed
 
 # TensorRT-LLM loads ModelOpt checkpoints, whose hf_quant_config.json names an FP8 cache.
 _FP8_CACHE = {"fp8", "nvfp4"}
+_CONVERSATIONS = ("sharegpt", "ShareGPT", "summarize", "MLPerf")
+"""Data sets of real requests, whose lengths differ; the stated ones are means."""
 _OPTIONS = {"gpu_memory_utilization": "gpu-memory-utilization", "max_num_batched_tokens": "max-num-batched-tokens"}
 
 
@@ -39,11 +41,14 @@ def serving_case(given: Mapping[str, Any]) -> ServingCase:
         raise unanswered("gpu_not_given")
     chosen, deployment = _deployment(given, machine)
     tp, pp, dp = deployment.tp, deployment.pp, deployment.dp
+    ep = min(int(given.get("ep") or 1), tp * dp)
+    if dp > 1 and tp % dp == 0 and tp * pp == len(machine.devices):
+        # attention runs data parallel inside of the tensor parallel group, the experts are spread over all of it
+        tp, ep = tp // dp, tp
     if tp * pp * dp > len(machine.devices):
         machine = Machine(devices=machine.devices[:1] * (tp * pp * dp), host=machine.host)
-    ep = min(int(given.get("ep") or 1), tp * dp)
     ep = tp if 1 < ep < tp else ep
-    length = load.prompt_tokens + load.output_tokens
+    length = round(given["prompt_tokens"]) + round(given["output_tokens"])
     options = dict(deployment.options) | {option: str(given[key]) for key, option in _OPTIONS.items() if given.get(key)}
     context = int(given.get("context_tokens") or usual_context(deployment.model.max_context_tokens, length))
     if given.get("enforce_eager"):
@@ -53,7 +58,7 @@ def serving_case(given: Mapping[str, Any]) -> ServingCase:
     if kv_format == "auto" and deployment.engine == "tensorrt-llm" and given.get("weight_format") in _FP8_CACHE:
         kv_format = "fp8"
     deployment = replace(
-        deployment, kv_format=kv_format, machine=machine, ep=ep, context_tokens=context, options=options
+        deployment, kv_format=kv_format, machine=machine, tp=tp, ep=ep, context_tokens=context, options=options
     )
     # shares of data parallel ranks with experts of their own are alike: one rank's memory counts
     alone = replace(deployment, dp=1, ep=1) if ep > tp else deployment
@@ -95,11 +100,14 @@ def load_of(given: Mapping[str, Any]) -> Load:
         if count is None:
             raise unanswered("load_not_given")
         concurrency = count
+    ratio = float(given.get("length_ratio") or 1)
+    prompt, output = prompt * (1 + ratio) / 2, output * (1 + ratio) / 2
     return Load(
         prompt_tokens=round(prompt), output_tokens=max(1, round(output)),
         concurrent_requests=int(concurrency) if concurrency else None,
         rate_per_s=float(rate) if rate not in (None, "inf") else None,
         request_count=int(count) if count else None,
+        has_equal_lengths=ratio == 1 and not str(given.get("dataset")).startswith(_CONVERSATIONS),
     )  # fmt: skip
 
 

@@ -7,7 +7,8 @@
         ProbeFailed           a device of this machine could not be asked
         ReadFailed            a file or a hub could not be read (network, permission)
         LaunchFailed          a server could not be started, died, or never answered
-        BenchFailed           a running server could not be measured
+        VerifyFailed          an engine was asked what it allocates and gave no answer
+        BenchFailed           a server could not be measured, or lm_eval could not ask it
 
 Anything else is a bug and is shown as one.
 """
@@ -53,12 +54,16 @@ class FactMissing(FitserveError):
 
 
 class WorldError(FitserveError):
-    """Something outside failed: `action` is what was tried, `detail` what came back."""
+    """Something outside failed: `action` is what was tried, `detail` what came back.
 
-    def __init__(self, action: str, detail: str) -> None:
+    `problem` is the message where one is written for this case; without it, action and detail stand for themselves.
+    """
+
+    def __init__(self, action: str, detail: str, problem: Problem | None = None) -> None:
         super().__init__(f"{action}: {detail}")
         self.action = action
         self.detail = detail
+        self.problem = problem
 
 
 class ProbeFailed(WorldError):
@@ -73,5 +78,14 @@ class LaunchFailed(WorldError):
     """A server could not be started, died, or never answered."""
 
 
+class VerifyFailed(WorldError):
+    """An engine was asked what it would allocate and gave no answer."""
+
+
 class BenchFailed(WorldError):
-    """A running server could not be measured."""
+    """A server could not be measured, or lm_eval could not ask it."""
+
+    @classmethod
+    def of(cls, code: str, **parameters: Parameter) -> Self:
+        """An error with a message of its own in the table `world`."""
+        return cls(code, str(parameters), Problem(code, tuple(parameters.items())))

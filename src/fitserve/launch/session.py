@@ -199,7 +199,7 @@ def _ended(owner: Owner) -> str:
     told: Mapping[str, Any] = owner.kept.exit or {}
     how = told.get("signal") or f"exit {told.get('code', '?')}"
     lines = [line for line in processes.log_tail(owner.kept.folder) if line.strip()]
-    return "\n".join([f"the engine ended ({how})", *lines[-5:]])
+    return "\n".join([how, *lines[-5:]])
 
 
 def _later_steps(prepared: Prepared, owner: Owner) -> None:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -25,12 +24,11 @@ class Stage(StrEnum):
         return list(Stage).index(self)
 
 
-@dataclass(slots=True)
 class StageReader:
     """Follows a log line by line; a stage never goes back, because workers print out of step."""
 
-    rows: tuple[tuple[Stage, re.Pattern[str]], ...]
-    stage: Stage = Stage.START
+    def __init__(self, rows: tuple[tuple[Stage, re.Pattern[str]], ...]) -> None:
+        self.rows, self.stage = rows, Stage.START
 
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> "StageReader":

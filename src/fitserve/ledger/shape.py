@@ -30,7 +30,7 @@ def figures(run: Run) -> dict[str, Any]:
     """The few figures of a result by kind; empty where there are none."""
     result: Mapping[str, Any] = run.result or {}
     if run.kind is Kind.BENCH:
-        point = (result.get("points") or [result])[-1]
+        point = (result.get("runs") or [result])[-1]
         names = ("concurrency", "output_tok_per_s", "total_tok_per_s", "completed", "failed")
         found = {name: point.get(name) for name in names if point.get(name) is not None}
         for name in ("ttft_ms", "inter_token_ms"):

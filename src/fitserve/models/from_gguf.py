@@ -244,6 +244,7 @@ def _attention(data: _Metadata, index: int, block: Mapping[str, Row], windowed: 
         sinks="attn_sinks.weight" in block,
         gate="fused" if data.architecture in _DELTA else "separate" if "attn_gate.weight" in block else "none",
         fused_qkv="attn_qkv.weight" in block,
+        index_dim=block["indexer.k_proj.weight"].shape[1] if "indexer.k_proj.weight" in block else 0,
     )
 
 

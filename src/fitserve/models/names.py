@@ -67,6 +67,11 @@ def _by_plain() -> Mapping[str, str]:
     return table
 
 
+def spellings() -> Mapping[str, str]:
+    """Every known name without punctuation to its model id."""
+    return _by_plain()
+
+
 def _is_chat(model_id: str) -> bool:
     return bool(re.search(r"instruct|chat|-it\b", model_id, re.IGNORECASE))
 

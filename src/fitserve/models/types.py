@@ -36,6 +36,8 @@ class Attention:
     """none, fused (doubles the query projection), separate, or head (one value a head)."""
     fused_qkv: bool = False
     """Stored as one tensor, which decides its GGUF type."""
+    index_dim: int = 0
+    """Width of the key of a block indexer that chooses what is attended to (MiniMax-M3)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from fitserve.foundation.reasons import Reason, Verdict, note, unknown, verdict_
 from fitserve.models.architectures.registry import UnknownArchitecture
 from fitserve.models.catalog.lookup import catalog_model, rows
 from fitserve.models.types import LanguageModel
+from fitserve.plan.here import with_corrections
 from fitserve.plan.request import EstimateRequest, FitRequest, PlanRequest, Request
 from fitserve.plan.resolve import Resolved, resolve_hardware, resolve_plan
 from fitserve.plan.world import ModelRead, World
@@ -92,6 +93,7 @@ def plan(request: PlanRequest, world: World) -> Answer:
         for item, is_on_front in zip(found.plans, pareto_front(found.plans), strict=True)
     )
     plans = _with_variants(plans, load, resolved.wishes, request.use)
+    plans = tuple(with_corrections(item, request, world) for item in plans)
     return Answer(
         request=request, plans=plans, rejected=found.rejected, notes=notes, rate=resolved.rate, load=load, targets=targets
     )  # fmt: skip
@@ -182,7 +184,7 @@ def estimate(request: EstimateRequest, world: World, *, simulates: bool = True) 
             load=load_of(resolved.workload), targets=resolved.wishes.targets,
         )  # fmt: skip
     load, targets = load_of(resolved.workload), resolved.wishes.targets
-    judged = with_speed(judged, load, targets)
+    judged = with_corrections(with_speed(judged, load, targets), request, world)
     if simulates:
         from fitserve.search.serve import with_served  # other verbs do not simulate
 
@@ -195,6 +197,13 @@ def estimate(request: EstimateRequest, world: World, *, simulates: bool = True) 
         request=request, plans=(judged,), notes=(*resolved.notes, *notes), rate=resolved.rate,
         load_curve=load_curve(judged, load), outlook=more, load=load, targets=targets,
     )  # fmt: skip
+
+
+def fixed_deployment(request: PlanRequest, world: World) -> tuple[Deployment, tuple[Reason, ...]]:
+    """The one deployment that an estimate judges, and what was assumed. Raises InputError, FactMissing."""
+    read, resolved = resolve_plan(request, world)
+    deployment, _, notes = _fixed(read, resolved)
+    return deployment, (*resolved.notes, *notes)
 
 
 def _fixed(read: ModelRead, resolved: Resolved) -> tuple[Deployment, bool, list[Reason]]:
@@ -223,13 +232,13 @@ def _suits(chosen: Engine, version: str, model: LanguageModel, resolved: Resolve
     return any(verdict_of(chosen.blockers(deployment)) is Verdict.FITS for deployment, _ in listed)
 
 
-def fit(request: FitRequest, world: World) -> Answer:
-    """Every chat model of the catalogue on this machine: its best format, or why it does not fit."""
+def fit(request: FitRequest, world: World, among: Iterable[str] | None = None) -> Answer:
+    """Every chat model of the catalogue (or of `among`) on this machine: its best format, or why it does not fit."""
     resolved = resolve_hardware(request, world)
     evaluate = Evaluator()
     plans: list[Evaluated] = []
     rejected: list[Evaluated] = []
-    for model_id in _wanted(request.family):
+    for model_id in _wanted(request.family) if among is None else among:
         try:
             best = best_of_model(
                 catalog_model(model_id), resolved.machine, resolved.workload, resolved.wishes, evaluate

@@ -7,6 +7,7 @@ from fitserve.foundation.reasons import Reason
 from fitserve.hardware.report_file import ReportedMachine
 from fitserve.hardware.types import Machine
 from fitserve.models.types import LanguageModel
+from fitserve.predict.correction import Measured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,3 +33,5 @@ class World:
     """The machine of a report file; None where no file may be read."""
     installed_version: Callable[[str], str | None] | None = None
     """Version of an engine that is installed on this machine, by the engine's id; None when it is not."""
+    measured: Callable[[], tuple[Measured, ...]] | None = None
+    """Load tests on this machine beside what was predicted for them; None where nobody keeps any."""

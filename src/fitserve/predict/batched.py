@@ -15,13 +15,17 @@ from fitserve.foundation.intervals import Basis, Interval
 from fitserve.foundation.reasons import Reason, note, warning
 from fitserve.hardware.types import Accelerator
 from fitserve.predict.gpu_rates import GpuRates, gpu_rates
-from fitserve.predict.scales import Scales, coefficients, policy_of, scales_of, speed_data, terms_of
+from fitserve.predict.policy import policy_of
+from fitserve.predict.scales import Scales, coefficients, scales_of, speed_data, terms_of
 from fitserve.predict.scheduling import StepTimes
 from fitserve.predict.step import ScaledSteps, StepParts, step_parts
 from fitserve.predict.types import Load, Speed
 
 _LAUNCH_S = 2e-4  # of a layer outside CUDA graphs, the unit of the fitted scale
 _FRONT_S = 0.02  # tokenizer, HTTP and scheduler of one request, the unit of the fitted scale
+_BUNCH = (
+    2.0  # prompts of a bunch that a request meets, where requests of equal length end together; the unit of the scale
+)
 _WAVES = 10  # requests a user sends in a run whose length is not stated
 _FIXED_POINT_STEPS = 40
 CROWDED = ("queue", "burst")
@@ -47,7 +51,8 @@ def prefill_budget(deployment: Deployment) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
-    """One replica: users that it serves (`asked`), how many of them at once (`batch`), requests of the run."""
+    """One replica: users that it serves (`asked`), how many of them at once (`batch`), requests of the run. `evicts`:
+    a request is stopped when its cache is needed; `busy_replicas`: as many as have a user."""
 
     asked: float
     batch: float
@@ -57,6 +62,15 @@ class Room:
     prompt: int
     output: int
     chunk: int
+    busy_replicas: float
+    has_equal_lengths: bool
+    is_prefill_first: bool
+    evicts: bool
+
+    @property
+    def runs_in_waves(self) -> bool:
+        """All users' prompts are computed, then all answers are made, and all end with the same step."""
+        return self.has_equal_lengths and self.is_prefill_first
 
     @property
     def context(self) -> float:
@@ -67,20 +81,23 @@ class Room:
 def room_of(deployment: Deployment, budget: MemoryBudget, load: Load) -> Room:
     """How many requests of this load run at once. A cache without room for one says nothing and does not limit."""
     replicas = deployment.dp
-    share = policy_of(deployment.engine)[
-        "output_share"
-    ]  # of a request's answer, for which its cache holds room on average
+    policy = policy_of(deployment.engine)
+    share = policy["output_share"]  # of a request's answer, for which its cache holds room on average
     length = load.prompt_tokens + load.output_tokens * share
     in_cache = budget.kv.capacity_tokens / length
     shares = deployment.dp if deployment.ep > deployment.tp or budget.kv.capacity_tokens == 0 else 1
     slots = min(float(budget.max_num_seqs), in_cache / shares if in_cache >= 1 else math.inf)
     users = load.concurrent_requests or 1
+    if load.request_count:  # nobody waits for a turn in a run that ends before it
+        users = min(users, load.request_count)
     asked = max(1.0, users / replicas)
     count = max(1.0, (load.request_count or _WAVES * users) / replicas)
     return Room(
         asked=asked, batch=max(1.0, min(asked, slots, count)), slots=max(1.0, slots), count=count,
         is_cache_bound=slots < budget.max_num_seqs,
         prompt=load.prompt_tokens, output=load.output_tokens, chunk=prefill_budget(deployment),
+        busy_replicas=min(replicas, users), has_equal_lengths=load.has_equal_lengths,
+        is_prefill_first=policy.get("prefill_first", False), evicts=share < 1,
     )  # fmt: skip
 
 
@@ -91,6 +108,19 @@ def chunks_of(room: Room, batch: float) -> tuple[float, int]:
     return room.prompt / count, count
 
 
+def packed(room: Room, batch: float) -> tuple[float, float]:
+    """(prompts, past tokens of the same work) of a step that is full of prompts while many wait; 1 where none shares."""
+    prompts = max(1, min(int(room.chunk // room.prompt), round(batch)))
+    return prompts, room.prompt * (1 - prompts) / 2
+
+
+def wave_wait(room: Room, batch: float) -> float:
+    """Prompts of a wave that are computed until a request's first token is seen: half of them, as many at a time as share
+    a step, and the step after, during which the processor looks at the token (overlapped scheduling)."""
+    prompts = packed(room, batch)[0]
+    return min(batch, (batch + prompts) / 2 + prompts)
+
+
 def steps_a_prompt(room: Room, batch: float) -> float:
     """Decode steps that run while the first wave waits for one prompt: several prompts share a step, half the wave decodes."""
     return room.prompt / max(64.0, room.chunk - batch) / 2
@@ -98,13 +128,14 @@ def steps_a_prompt(room: Room, batch: float) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Steady:
-    """Times at a batch size: of a decode step, what one prompt adds to steps of others, one prompt alone. Seconds."""
+    """Times at a batch size: of a decode step, what one prompt adds to steps of others, one prompt alone, one among as
+    many as fill a step. Seconds."""
 
     batch: float
     decode_s: float
     added_s: float
     prefill_s: float
-    chunks: int
+    packed_s: float
 
 
 def steady(steps: StepTimes, room: Room, batch: float) -> Steady:
@@ -117,7 +148,10 @@ def steady(steps: StepTimes, room: Room, batch: float) -> Steady:
         past = index * tokens
         added += max(0.0, steps.mixed_s(batch, context, tokens, past) - decode)
         prefill += steps.prefill_s(tokens, past)
-    return Steady(batch=batch, decode_s=decode, added_s=added, prefill_s=prefill, chunks=count)
+    prompts, past = packed(room, batch)
+    full = prefill if prompts == 1 else steps.prefill_s(prompts * room.prompt, past) / prompts
+    added = prefill if room.is_prefill_first else added
+    return Steady(batch=batch, decode_s=decode, added_s=added, prefill_s=prefill, packed_s=full)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,8 +168,8 @@ class Figures:
 
 
 def is_cache_full(room: Room, batch: float) -> bool:
-    """Whether the batch is all that the cache holds."""
-    return room.is_cache_bound and room.asked > 1.01 * batch >= 0.99 * room.slots
+    """Whether the batch is all that the cache holds, and requests are stopped when their cache is needed."""
+    return room.evicts and room.is_cache_bound and room.asked > 1.01 * batch >= 0.99 * room.slots
 
 
 def added_share(room: Room, batch: float) -> float:
@@ -145,6 +179,8 @@ def added_share(room: Room, batch: float) -> float:
     first wave, and only what did not fit into it comes later.
     """
     others = max(0.0, batch - 1)
+    if room.runs_in_waves:  # those of its own wave that come after it
+        return (batch - wave_wait(room, batch)) / max(1, room.output - 1)
     if room.count > room.asked * 1.01:
         return others / room.output
     later = max(0.0, 1 - batch / room.count)
@@ -153,18 +189,40 @@ def added_share(room: Room, batch: float) -> float:
 
 def gap_s(now: Steady, room: Room, scales: Scales) -> float:
     """Mean gap between a user's tokens: the decode step, and the prefills of others that fall into it."""
-    gap = now.decode_s + scales.interference * added_share(room, now.batch) * now.added_s
+    scale, each = (scales.wave, now.packed_s) if room.runs_in_waves else (scales.interference, now.added_s)
+    gap = now.decode_s + scale * added_share(room, now.batch) * each
     return gap * (scales.preemption if is_cache_full(room, now.batch) else 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """Prompts that are computed before a request's own ends, on average: of a run's start, of others that come at any
+    time, of others that ended with its user's last request, of its wave."""
+
+    first_wave: float
+    queue: float
+    bunch: float
+    wave: float
+
+
+def prompts_met(room: Room, batch: float, busy: float) -> Met:
+    """What a request of a closed loop waits for; `busy`: share of the time in which prompts are computed."""
+    if room.runs_in_waves:
+        return Met(0.0, 0.0, 0.0, wave_wait(room, batch))
+    first_wave = (batch + 1) / 2 * min(1.0, batch / room.count)
+    bunch = _BUNCH * (1 - 1 / batch) if room.has_equal_lengths else 0.0
+    return Met(first_wave, busy / (2 * (1 - busy)), bunch, 0.0)
 
 
 def first_token_s(now: Steady, room: Room, layers: int, scales: Scales) -> float:
     """TTFT of a request that finds room: front end, running step, its prefill, and the prefills that it meets."""
     total = now.batch * now.added_s
     busy = min(0.8, total / (total + room.output * now.decode_s))
-    first_wave = (now.batch + 1) / 2 * min(1.0, now.batch / room.count)
+    met = prompts_met(room, now.batch, busy)
     units = (
-        _FRONT_S, now.decode_s, now.prefill_s, first_wave * (now.added_s + steps_a_prompt(room, now.batch) * now.decode_s),
-        now.added_s * busy / (2 * (1 - busy)), layers * _LAUNCH_S,
+        _FRONT_S, now.decode_s, now.prefill_s,
+        met.first_wave * (now.added_s + steps_a_prompt(room, now.batch) * now.decode_s),
+        met.queue * now.added_s, layers * _LAUNCH_S, met.bunch * now.added_s, met.wave * now.packed_s,
     )  # fmt: skip
     return sum(unit * scale for unit, scale in zip(units, scales.first_token, strict=True))
 
@@ -184,7 +242,7 @@ def _closed(now: Steady, scales: Scales, deployment: Deployment, room: Room) -> 
     is_burst = room.count <= room.asked * 1.01
     if is_burst:  # all prompts at once: the first wave is computed in a row, and delays nobody later
         first = _FRONT_S * scales.first_token[0] + now.prefill_s
-        first += (now.batch - 1) / 2 * (now.added_s + steps_a_prompt(room, now.batch) * now.decode_s)
+        first += (now.batch - 1) / 2 * (now.packed_s + steps_a_prompt(room, now.batch) * now.decode_s)
     served = first + gap * max(0, room.output - 1)
     each_s = served / now.batch
     waiting = max(0.0, room.asked - now.batch)
@@ -192,14 +250,15 @@ def _closed(now: Steady, scales: Scales, deployment: Deployment, room: Room) -> 
     done_per_s = _throughput(room, now.batch, served)
     regime = "queue" if waiting > 0.01 * room.asked else "burst" if is_burst else "closed"
     return Figures(
-        ttft_s=first + wait, inter_token_s=gap, output_tok_per_s=done_per_s * room.output * deployment.dp,
+        ttft_s=first + wait, inter_token_s=gap, output_tok_per_s=done_per_s * room.output * room.busy_replicas,
         prefill_tok_per_s=room.prompt / now.prefill_s * deployment.dp, wait_s=wait, regime=regime, room=room,
     )  # fmt: skip
 
 
 def _throughput(room: Room, batch: float, served_s: float) -> float:
-    """Requests a second over a run: whole waves, and a last one that is not full."""
+    """Requests a second over a run; equal requests end in whole waves, of which the last is not full."""
     waves = room.count / batch
+    waves = math.ceil(waves - 0.01) if room.has_equal_lengths else waves
     return room.count / (served_s * max(1.0, waves))
 
 
@@ -240,7 +299,13 @@ def batched_speed(deployment: Deployment, budget: MemoryBudget, load: Load, gpu:
     parts = step_parts(deployment, budget.kv.format, rates)
     scales = scales_of(terms_of(deployment, rates), coefficients())
     room = room_of(deployment, budget, load)
-    return _spread(figures_of(parts, scales, deployment, room, load), rates, deployment)
+    figures = figures_of(parts, scales, deployment, room, load)
+    least = 0.0
+    if figures.regime == "queue" and load.rate_per_s is None:
+        alone = replace(room, asked=room.batch, count=_WAVES * room.batch)
+        least = figures_of(parts, scales, deployment, alone, load).output_tok_per_s
+        least /= scales.preemption if is_cache_full(room, room.batch) else 1.0
+    return _spread(figures, rates, deployment, least)
 
 
 def band_keys(metric: str, regime: str, engine: str, tier: int) -> tuple[str, ...]:
@@ -256,8 +321,11 @@ def _around(value: float, metric: str, figures: Figures, engine: str, tier: int)
     return Interval(value * low, value * middle, value * high)
 
 
-def _spread(figures: Figures, rates: GpuRates, deployment: Deployment) -> Speed:
+def _spread(figures: Figures, rates: GpuRates, deployment: Deployment, least_tok_per_s: float) -> Speed:
+    """With bands; `least_tok_per_s`: what the users make who fit, which those who wait behind them do not lessen."""
     tier = rates.tier
+    made = _around(figures.output_tok_per_s, "rate", figures, deployment.engine, tier)
+    made = Interval(made.low, max(made.likely, least_tok_per_s), max(made.high, least_tok_per_s))
     basis = [Basis("fitted", "predict/data/speed.json"), Basis("measured", f"kernel tables of {rates.donor}")]
     reasons: list[Reason] = []
     if tier:
@@ -283,7 +351,7 @@ def _spread(figures: Figures, rates: GpuRates, deployment: Deployment) -> Speed:
     return Speed(
         ttft_s=_around(figures.ttft_s, "ttft.mean", figures, deployment.engine, tier),
         inter_token_s=_around(figures.inter_token_s, "gap.mean", figures, deployment.engine, tier),
-        output_tok_per_s=_around(figures.output_tok_per_s, "rate", figures, deployment.engine, tier),
+        output_tok_per_s=made,
         prefill_tok_per_s=Interval.around(figures.prefill_tok_per_s, 0.4, 0.4),
         ttft_percentiles_s=first, inter_token_percentiles_s=gaps, basis=tuple(basis), reasons=tuple(reasons),
         is_queued=figures.wait_s > 0,

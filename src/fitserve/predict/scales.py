@@ -12,18 +12,18 @@ from functools import lru_cache
 from typing import Any
 
 from fitserve.engines.contract import Deployment
-from fitserve.foundation.errors import FactMissing
-from fitserve.foundation.facts import load_json, load_toml
+from fitserve.foundation.facts import load_json
 from fitserve.foundation.versions import parse_version
 from fitserve.models.types import LanguageModel, LatentAttention, LinearAttention, StateSpace
 from fitserve.predict.gpu_rates import GpuRates
+from fitserve.predict.policy import policy_of
 from fitserve.predict.step import PARTS, Parts
 
 _BY_ENGINE = {"layers", "step", "dense_excess", "experts_excess", "collectives"}
 _BY_FORMAT = {"dense_excess", "experts_excess"}
-FIRST_TOKEN = ("base", "step", "own", "burst", "queue", "layer")
+FIRST_TOKEN = ("base", "step", "own", "burst", "queue", "layer", "bunch", "wave")
 """Terms of the time to first token: front end, the running step, one's own prefill, prefills of a burst, prefills that
-arrive at the same time, launches of a layer that no graph covers."""
+arrive at the same time, launches of a layer that no graph covers, prefills of users who ended together, of a wave."""
 
 Names = tuple[str, ...]
 
@@ -31,11 +31,13 @@ Names = tuple[str, ...]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """Names of the coefficients of every scale: of PARTS while decoding and while prefilling, of what a prefill adds to
-    the steps of others, of gaps while the cache is full (sequences are stopped and computed again), of FIRST_TOKEN."""
+    the steps of others, in waves and else, of gaps while the cache is full (sequences are stopped and computed again),
+    of FIRST_TOKEN."""
 
     decode: tuple[Names, ...]
     prefill: tuple[Names, ...]
     interference: Names
+    wave: Names
     preemption: Names
     first_token: tuple[Names, ...]
 
@@ -46,20 +48,6 @@ def attention_kind(model: LanguageModel) -> str:
     if any(isinstance(mixer, LatentAttention) for mixer in mixers):
         return "latent"
     return "linear" if any(isinstance(mixer, LinearAttention | StateSpace) for mixer in mixers) else "plain"
-
-
-def batching_engines() -> frozenset[str]:
-    """Engines that policy.toml knows."""
-    return frozenset(row["engine"] for row in load_toml("fitserve.predict", "policy.toml")["engines"])
-
-
-def policy_of(engine: str) -> Mapping[str, Any]:
-    """The row of an engine in policy.toml. Raises FactMissing."""
-    rows: list[Mapping[str, Any]] = load_toml("fitserve.predict", "policy.toml")["engines"]
-    row = next((item for item in rows if item["engine"] == engine), None)
-    if row is None:
-        raise FactMissing(f"batching policy of {engine}", "predict/policy.toml")
-    return row
 
 
 def is_synchronous(deployment: Deployment) -> bool:
@@ -74,6 +62,12 @@ def runs_eager(deployment: Deployment) -> bool:
     return any(
         options.get(name, "false").lower() not in {"false", "0"} for name in ("enforce-eager", "disable-cuda-graph")
     )
+
+
+def _prefill_names(part: str, engine: str, body: str) -> Names:
+    if part == "launch":
+        return f"prefill.{part}", f"prefill.{part}.{body}", f"prefill.{part}.{body}.{engine}"
+    return (f"prefill.{part}",)
 
 
 def terms_of(deployment: Deployment, gpu: GpuRates) -> Terms:
@@ -97,10 +91,14 @@ def terms_of(deployment: Deployment, gpu: GpuRates) -> Terms:
         decode.append((*names, *family))
     return Terms(
         decode=tuple(decode),
-        prefill=tuple((f"prefill.{part}", *prefill_family) for part in PARTS),
+        prefill=tuple((*_prefill_names(part, engine, body), *prefill_family) for part in PARTS),
         interference=("interference", f"interference.{engine}"),
+        wave=("wave",),
         preemption=("preemption", f"preemption.{engine}"),
-        first_token=tuple((f"first.{term}", f"first.{term}.{engine}") for term in FIRST_TOKEN),
+        first_token=tuple(
+            (f"first.{term}",) if term == "wave" else (f"first.{term}", f"first.{term}.{engine}")
+            for term in FIRST_TOKEN
+        ),
     )
 
 
@@ -111,6 +109,7 @@ class Scales:
     decode: Parts
     prefill: Parts
     interference: float
+    wave: float
     preemption: float
     first_token: tuple[float, ...]
 
@@ -127,6 +126,7 @@ def scales_of(terms: Terms, coefficients: Mapping[str, float]) -> Scales:
         decode=tuple(decode),
         prefill=tuple(factor(names) for names in terms.prefill),
         interference=factor(terms.interference),
+        wave=factor(terms.wave),
         preemption=factor(terms.preemption),
         first_token=tuple(factor(names) for names in terms.first_token),
     )

@@ -18,7 +18,8 @@ from fitserve.predict.arrivals import ClosedLoop, Fixed, Lengths, Lognormal, Poi
 from fitserve.predict.batched import prefill_budget
 from fitserve.predict.figures import Distribution, ServingFigures, Targets
 from fitserve.predict.gpu_rates import gpu_rates
-from fitserve.predict.scales import coefficients, policy_of, scales_of, terms_of
+from fitserve.predict.policy import policy_of
+from fitserve.predict.scales import coefficients, scales_of, terms_of
 from fitserve.predict.scheduling import Scheduling, StepTimes, slots
 from fitserve.predict.simulate import simulate
 from fitserve.predict.step import ScaledSteps, step_parts

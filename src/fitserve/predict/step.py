@@ -4,11 +4,12 @@ A step has parts (seconds, from peak rates and measured kernel efficiencies) and
 (predict/data/speed.json): scale 1 is the kernel tables' word.
 """
 
+import re
 from dataclasses import dataclass
 
 from fitserve.engines.contract import Deployment
 from fitserve.footprint.kv_cache import BYTES_PER_ELEMENT
-from fitserve.models.types import LatentAttention
+from fitserve.models.types import LanguageModel, LatentAttention
 from fitserve.predict.efficiency import (
     AllReduce,
     Curve,
@@ -24,6 +25,7 @@ from fitserve.predict.efficiency import (
     prefill_use,
 )
 from fitserve.predict.gpu_rates import GpuRates, gpu_rates
+from fitserve.predict.policy import policy_of
 from fitserve.predict.work import (
     AttentionWork,
     CacheRead,
@@ -36,20 +38,25 @@ from fitserve.predict.work import (
 
 PARTS = (
     "dense", "dense_excess", "experts", "experts_excess", "attention", "attention_excess", "collectives", "layers",
-    "step", "requests",
+    "step", "requests", "launch",
 )  # fmt: skip
 """Parts of a step, in the order of every tuple of parts and of scales. `excess`: what the kernel tables say beyond the
-time at peak rates; fused and overlapped kernels of a running engine spare some of it."""
+time at peak rates; fused and overlapped kernels of a running engine spare some of it. `launch`: kernels that the
+processor starts one by one, as it does in steps with a prompt, which no CUDA graph covers."""
 Parts = tuple[float, ...]
-_LAYER_S = 5e-6  # small kernels of a layer in a CUDA graph: 4 to 8 us (norms, rotation, activation)
+_KERNEL_S = 1.25e-6  # of a small kernel in a CUDA graph: 4 to 8 us a layer with two norms, rotation and activation
+_PLAIN_KERNELS = 2  # rotation and activation
 _STEP_S = 1e-3
 _REQUEST_S = 1e-5
+_LAUNCH_S = 5e-5  # of a layer's kernels
 _PASSES = 8.0  # times that the small kernels of a layer read or write the hidden state
 _STREAM_SHARE = 0.7  # of the bandwidth that they reach
 _ACTIVATION_BYTES = 2
 # Some experts are liked better, so that tokens touch fewer than at random: as many as this share of them would at random.
 # Operator tables with power-law routing against balanced ones (utilisation .75-.9 against .5-.65 at 16 to 64 tokens).
 _SKEW = 0.65
+_NORM = re.compile(r"_norm\.weight$")
+_NORM_APART = re.compile(r"(?<!attn_q)(?<!attn_k)_norm\.weight$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,7 @@ class StepParts:
     collective: AllReduce | None
     layers: int
     hidden: int
+    small_kernels: float
     stages: int
     spread: int
     is_latent: bool
@@ -98,12 +106,12 @@ class StepParts:
             read = item.bytes(context) * size
             attention += self.read(read) * item.count
             ideal += read * item.count / self.gpu.bandwidth_bytes_per_s
-        return self._tokens(size, size, ideal, attention, batch)
+        return self._tokens(size, size, ideal, attention, batch, 0.0)
 
     def prefill(self, chunk_tokens: float, past_tokens: float) -> Parts:
         """Parts of a step that computes a chunk of a prompt."""
         ideal, attention = self._prefill_attention(chunk_tokens, past_tokens)
-        return self._tokens(chunk_tokens, 1.0, ideal, attention, 1.0)
+        return self._tokens(chunk_tokens, 1.0, ideal, attention, 1.0, _LAUNCH_S)
 
     def mixed(self, batch: float, context_tokens_sum: float, chunk_tokens: float, past_tokens: float) -> Parts:
         """Parts of a step with decodes and a chunk: matrices see all tokens at once, attention twice."""
@@ -111,9 +119,11 @@ class StepParts:
         decode = self.decode(batch, context_tokens_sum)
         ideal, attention = self._prefill_attention(chunk_tokens, past_tokens)
         ideal, attention = ideal + decode[4], attention + decode[4] + decode[5]
-        return self._tokens(size + chunk_tokens, size + 1.0, ideal, attention, batch)
+        return self._tokens(size + chunk_tokens, size + 1.0, ideal, attention, batch, _LAUNCH_S)
 
-    def _tokens(self, tokens: float, sampled: float, least: float, attention: float, batch: float) -> Parts:
+    def _tokens(
+        self, tokens: float, sampled: float, least: float, attention: float, batch: float, launch: float
+    ) -> Parts:
         """All parts of a step over `tokens`; its attention takes `least` at peak rates and `attention` by the tables."""
         bandwidth = self.gpu.bandwidth_bytes_per_s
         dense = dense_least = 0.0
@@ -133,8 +143,8 @@ class StepParts:
         passes = _PASSES * message / (bandwidth * _STREAM_SHARE)
         return (
             dense_least, max(0.0, dense - dense_least), experts_least, max(0.0, experts - experts_least),
-            least, max(0.0, attention - least), collectives, self.layers * (_LAYER_S + passes),
-            _STEP_S * self.stages, batch * _REQUEST_S,
+            least, max(0.0, attention - least), collectives, self.small_kernels * _KERNEL_S + self.layers * passes,
+            _STEP_S * self.stages, batch * _REQUEST_S, self.layers * launch,
         )  # fmt: skip
 
     def _prefill_attention(self, chunk_tokens: float, past_tokens: float) -> tuple[float, float]:
@@ -199,10 +209,18 @@ def step_parts(deployment: Deployment, kv_format: str, gpu: GpuRates | None = No
         collective=all_reduce(key, engine, tp) if tp > 1 else None,
         layers=len(model.layers),
         hidden=model.hidden_size,
+        small_kernels=_small_kernels(model, engine),
         stages=deployment.pp,
         spread=deployment.dp if ep > tp else 1,
         is_latent=any(isinstance(mixer, LatentAttention) for layer in model.layers for mixer in layer.mixers),
     )
+
+
+def _small_kernels(model: LanguageModel, engine: str) -> int:
+    """Kernels of all layers that are neither matrices nor attention: norms (of queries and keys fused by some engines)."""
+    pattern = _NORM_APART if policy_of(engine).get("fuses_qk_norm", False) else _NORM
+    norms = sum(len(group.layers) for group in model.tensors if group.part == "text" and pattern.search(group.role))
+    return len(model.layers) * _PLAIN_KERNELS + norms
 
 
 def _gemm(item: Matrix, deployment: Deployment, key: GpuKey) -> _Gemm:

@@ -6,6 +6,7 @@ measurements takes what its family has, and a family what its backend has. Bytes
 """
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -129,6 +130,12 @@ def _format_keys(job: StreamJob, device: StreamDevice | None) -> tuple[str, ...]
     return (f"format:{kind}", f"format:{kind}|{job.backend}", f"format:{kind}|{place}", *recipe, *early)
 
 
+def _read_keys(job: StreamJob, device: StreamDevice) -> tuple[str, ...]:
+    """Formats whose blocks are read alike differ by their bytes alone."""
+    keys = _format_keys(job, device)
+    return tuple(re.sub(r"^format:q[456]k", "format:k", key) for key in keys)
+
+
 def _shares(job: StreamJob) -> list[tuple[StreamDevice, float]]:
     """Devices and their shares of the layers, by memory."""
     total = sum(device.memory_bytes for device in job.devices)
@@ -155,14 +162,14 @@ def decode_terms(job: StreamJob, depth_tokens: float, streams: int = 1) -> tuple
     terms: list[Term] = []
     for device, share in _shares(job):
         part = share if not job.tensor_parallel else 1 / len(job.devices) / len(job.devices)
-        formats = _format_keys(job, device)
+        formats, read = _format_keys(job, device), _read_keys(job, device)
         rate = device.bandwidth_bytes_per_s
         terms += [
-            Term(part * dense / rate, _keys("read", job, device, *formats)),
+            Term(part * dense / rate, _keys("read", job, device, *read)),
             Term(
                 part * touched * (1 - experts_on_host) / rate,
                 (
-                    *_keys("read", job, device, *formats),
+                    *_keys("read", job, device, *read),
                     "read/experts",
                     f"read/experts:{job.backend}",
                     f"read/experts:{device.family}",

@@ -14,6 +14,7 @@ from fitserve.foundation.errors import FactMissing
 from fitserve.foundation.facts import load_json
 from fitserve.foundation.intervals import Basis, Interval
 from fitserve.foundation.reasons import Reason, note, warning
+from fitserve.hardware.processors import MEASURED
 from fitserve.predict.stream_job import StreamJob, stream_facts, stream_job
 from fitserve.predict.stream_terms import Term, decode_terms, prefill_terms, total_s
 from fitserve.predict.types import Load, Speed
@@ -148,7 +149,9 @@ def _reasons(job: StreamJob, deployment: Deployment) -> tuple[Reason, ...]:
         unmeasured = tuple(dict.fromkeys(device.id for device in job.devices if device.id not in known))
         found.append(note("speed_without_measurements", gpu=", ".join(unmeasured), family=job.devices[0].family))
     if level == "host_other" and job.host is not None:
-        found.append(note("speed_without_measurements", gpu=job.host.id, family="cpu"))
+        by_measured_memory = note("speed_from_measured_memory", gb_per_s=round(job.host.bandwidth_bytes_per_s / 1e9))
+        other = note("speed_without_measurements", gpu=job.host.id, family="cpu")
+        found.append(by_measured_memory if job.host.id == MEASURED else other)
     if (job.host_layers or job.host_experts) and job.host is None:
         rate = stream_facts()["assumptions"]["host_bandwidth"]["value"]
         found.append(warning("speed_ram_assumed", gb_per_s=round(rate / 1e9)))

@@ -18,6 +18,8 @@ class Load:
     """Length of the run; None: long enough that its start does not count."""
     draft_acceptance: float | None = None
     """Chance that a token drafted by speculative decoding is accepted; None: not stated."""
+    has_equal_lengths: bool = False
+    """Every request has just these lengths, as load tests make them: users who began together end together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -114,6 +114,16 @@ def cost_view(answer: CostAnswer, texts: Texts) -> RenderableType:
     return Group(*parts)
 
 
+def cost_lines(
+    answer: CostAnswer, texts: Texts
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """(price and token lines, headings and rows of the hours): what an answer in words shows."""
+    hours = _hours(answer, texts)
+    notes = _note_lines(answer, texts)[:1] if answer.rate != DOLLAR else []
+    lines = (_title(answer, texts), *_token_lines(answer, texts), *_own_lines(answer, texts), *notes)
+    return lines, hours.headings, hours.rows
+
+
 def _title(answer: CostAnswer, texts: Texts) -> str:
     gpus = ", ".join(f"{count} x {gpu}" for gpu, count in answer.counts)
     price = price_text(answer.usd_per_hour, "USD")

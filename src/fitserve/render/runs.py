@@ -42,6 +42,20 @@ def runs_view(runs: Sequence[Run], texts: Texts) -> RenderableType:
     return table
 
 
+def corrections_view(known: Mapping[str, Mapping[str, Any]], texts: Texts) -> RenderableType:
+    """What was measured here beside what had been predicted."""
+    if not known:
+        return Text(texts.text("runs", "no_corrections"))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("name", "deployment", "metric", "predicted", "measured", "ratio"):
+        table.add_column(texts.text("runs", f"col_{name}"))
+    for name, row in known.items():
+        likely, measured = row["predicted"]["likely"], row["measured"]
+        cells = (f"{row['engine']} · {row['deployment']}", row["metric"], f"{likely:.4g}", f"{measured:.4g}")
+        table.add_row(name, *cells, f"×{measured / likely:.2f}")
+    return table
+
+
 def run_view(run: Run, texts: Texts) -> RenderableType:
     """One run with its command, figures, cause and the end of its log."""
     parts: list[RenderableType] = [Text(f"{run.id} · {run.title}", style="bold")]

@@ -14,7 +14,7 @@ from fitserve.render.human import bytes_text, count_text
 from fitserve.render.particles import with_particle
 
 LANGUAGES = ("en", "ko")
-_OPTIONAL = re.compile(r"\{([\w-]+):( [^{}]*)\{\}([^{}]*)\}")
+_OPTIONAL = re.compile(r"\{([\w-]+):([^{}]*)\{\}([^{}]*)\}")
 _PLAIN = re.compile(r"\{([\w-]+)(?::([^{}]+))?\}")
 
 
@@ -29,6 +29,11 @@ class Texts:
             "fitserve.launch",
             "fitserve.hardware",
             "fitserve.training",
+            "fitserve.guides",
+            "fitserve.launch.oracle",
+            "fitserve.diagnose",
+            "fitserve.bench",
+            "fitserve.ask",
             "fitserve.predict.data",
             *(entry.package for entry in ENTRIES),
         ]
@@ -93,6 +98,8 @@ class Texts:
 
     def world_error(self, error: WorldError) -> str:
         """What was tried and what came back."""
+        if error.problem is not None:
+            return self.text("world", error.problem.code, dict(error.problem.parameters))
         return self.text("world", "failed", {"action": error.action, "detail": error.detail})
 
 

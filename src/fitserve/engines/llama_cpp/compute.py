@@ -43,6 +43,14 @@ class _Shape:
     dense: DenseMlp | None
     experts: Experts | None
     layers: int
+    full_heads: int
+    window_heads: int
+    """Query heads of layers that see everything, and of those with a window (Laguna has more of these)."""
+    is_indexed: bool
+    extra_residual: int
+    """Width that blocks hold whose attention and feed-forward parts share one norm, and Llama 4's experts; 0 elsewhere."""
+    layer_inputs: int
+    """Widths of the inputs that layers have beside the residual, all together (Gemma 3n and 4)."""
     cells: int
     window_cells: int
 
@@ -79,10 +87,21 @@ def _constants(model: LanguageModel) -> tuple[_Shape, int]:
         dense=max(dense, key=lambda mlp: mlp.width, default=None),
         experts=next((layer.experts for layer in model.layers if layer.experts is not None), None),
         layers=len(model.layers),
+        full_heads=max((m.query_heads for m in attention if window_of(model, m) is None), default=0),
+        window_heads=max((m.query_heads for m in attention if window_of(model, m) is not None), default=0),
+        is_indexed=any(m.index_dim for m in attention),
+        extra_residual=_extra_residual(model),
+        layer_inputs=next((g.shape[0] for g in model.tensors if g.role == "per_layer_token_embd.weight"), 0),
         cells=0,
         window_cells=0,
     )
     return shape, max(windows, default=0)
+
+
+def _extra_residual(model: LanguageModel) -> int:
+    named = model.gguf_architecture in facts()["compute"]["extra_residual"]
+    has_own_norm = any(group.role == "attn_norm_2.weight" for group in model.tensors)  # Falcon 40B and 180B
+    return model.hidden_size if named and not has_own_norm else 0
 
 
 def compute_bytes(
@@ -116,12 +135,16 @@ def _phases(shape: _Shape, settings: ServerSettings) -> float:
     ]
     if shape.attention is None and shape.latent is None and shape.compressed is None:
         masks = 0.0
+    if shape.linear is not None and shape.linear.kind == "lightning":
+        masks += _decay(shape.linear, settings) + 2 * shape.linear.value_heads
     if shape.attention is not None and not flash:
         candidates.append(_score_phase(shape))
     if shape.latent is not None:
         candidates.append(_latent_phase(shape, flash))
     if shape.compressed is not None:
         candidates.append(_compressed_phase(shape, settings))
+    if shape.is_indexed and flash:
+        candidates.append(_indexed_phase(shape, settings))
     widest = max(candidates) + masks
     if shape.latent is not None and shape.latent.indexer is not None:
         widest = max(widest, _sparse_phase(shape, flash))
@@ -131,9 +154,13 @@ def _phases(shape: _Shape, settings: ServerSettings) -> float:
 def _dense_phase(shape: _Shape, flash: bool) -> float:
     if shape.dense is None:
         return 0.0
-    width = 5 * shape.hidden + (3 if shape.dense.gated else 1) * shape.dense.width
-    if shape.architecture == "gemma3n":  # per-layer inputs, held twice, beside one more residual
-        width += shape.hidden + 2 * 256 * shape.layers
+    inputs = 2 * shape.layer_inputs  # of every layer, held twice
+    width = 5 * shape.hidden + (3 if shape.dense.gated else 1) * shape.dense.width + inputs
+    if shape.architecture == "gemma3n":  # four residual streams: one more beside a wide block, all of them else
+        width = max(width + shape.hidden, 21 * shape.hidden + inputs)
+    if shape.architecture == "gemma4" and shape.layer_inputs >= shape.dense.width:
+        width -= shape.dense.width  # one of the three fits the hole that the inputs leave
+    width += shape.extra_residual
     return width + (0 if flash else 2 * shape.queries)
 
 
@@ -147,7 +174,7 @@ def _expert_phase(shape: _Shape, flash: bool) -> float:
     if not moe.gated:
         return 5 * hidden + moe.used * moe.width + moe.used * (moe.latent_width or hidden) + extra
     down = moe.used * hidden if hidden > 2 * moe.width else 0  # the output does not fit the hole that gate and up leave
-    return 5 * hidden + 3 * moe.used * moe.width + down + extra
+    return 5 * hidden + 3 * moe.used * moe.width + down + extra + shape.extra_residual
 
 
 def _score_phase(shape: _Shape) -> float:
@@ -155,7 +182,7 @@ def _score_phase(shape: _Shape) -> float:
     mixer, hidden, terms = shape.attention, shape.hidden, facts()["compute"]
     assert mixer is not None
     keys = mixer.kv_heads * mixer.key_dim
-    scores = mixer.query_heads * shape.cells
+    scores = max(shape.full_heads * shape.cells, shape.window_heads * shape.window_cells)
     if shape.architecture == "qwen3vl":
         return scores + 5 * hidden + 2 * keys
     wide = shape.queries > hidden
@@ -167,7 +194,21 @@ def _score_phase(shape: _Shape) -> float:
     if shape.architecture == "falcon-h1":
         copies -= 1
     size = scores + 5 * hidden + shape.queries * copies + (4 if shape.window_cells else 2) * keys
+    if shape.layer_inputs:
+        size += shape.layer_inputs + (3 * hidden if shape.architecture == "gemma3n" else 0)
     return size - (hidden if shape.architecture in terms["fused_or_post_norm"] else 0)
+
+
+def _indexed_phase(shape: _Shape, settings: ServerSettings) -> float:
+    """Block-sparse attention (MiniMax-M3): scores of the index heads over all cells; several streams run dense."""
+    if settings.streams > 1:
+        return _expert_phase(shape, flash=True) + shape.queries
+    return 5 * shape.hidden + 2 * shape.queries + 9 * shape.cells
+
+
+def _decay(mixer: LinearAttention, settings: ServerSettings) -> float:
+    """Lightning attention: decay between all tokens of a sequence's part of the micro-batch, for every head."""
+    return mixer.value_heads * settings.micro_batch_tokens / settings.slots
 
 
 def _latent_phase(shape: _Shape, flash: bool) -> float:
@@ -212,8 +253,12 @@ def _state_phase(shape: _Shape, settings: ServerSettings) -> float:
 
 def _linear_phase(shape: _Shape, settings: ServerSettings) -> float:
     mixer = shape.linear
-    if mixer is None or mixer.kind != "gated_delta":
+    if mixer is None or mixer.kind == "kda":
         return 0.0
+    if mixer.kind == "lightning":
+        held = mixer.value_heads * mixer.key_dim * mixer.value_dim * settings.slots / settings.micro_batch_tokens
+        width = 5 * shape.hidden + 5 * mixer.value_heads * mixer.value_dim + 2 * _decay(mixer, settings)
+        return width + (held if settings.slots > 1 else 0)
     state = state_elements(mixer)
     assert state is not None
     inner = mixer.value_heads * mixer.value_dim

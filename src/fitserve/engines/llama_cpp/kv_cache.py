@@ -11,6 +11,7 @@ from fitserve.models.types import Attention, CompressedAttention, LanguageModel,
 
 _CHUNK_WINDOW = 8192  # llama4 keeps a window of 8192 in chunked layers, whatever the file says (src/models/llama4.cpp)
 _STATE_BYTES = 4  # states are F32
+_OVERLAPPING_RATIO = 4
 
 
 def window_of(model: LanguageModel, mixer: Mixer) -> int | None:
@@ -39,6 +40,9 @@ def kind_caches(model: LanguageModel, settings: ServerSettings, latent_cache: bo
 def _cache_bytes(model: LanguageModel, mixers: tuple[Mixer, ...], settings: ServerSettings, latent_cache: bool) -> int:
     widest_value = _widest_value(model)
     total = 0.0
+    if not mixers and not settings.flash_attention and model.gguf_architecture == "deci":
+        # a layer without attention has no keys, but its values are as wide as the widest layer's all the same
+        total += settings.cells * settings.streams * widest_value * _value(settings)
     for mixer in mixers:
         match mixer:
             case Attention() if not mixer.shares_kv and not mixer.crosses_to_vision:
@@ -52,6 +56,11 @@ def _cache_bytes(model: LanguageModel, mixers: tuple[Mixer, ...], settings: Serv
                     * settings.streams
                     * (mixer.kv_heads * mixer.key_dim * _key(settings) + values * _value(settings))
                 )
+                if (
+                    mixer.index_dim
+                ):  # a cache of its own with one head, whose values nobody needs (llama-kv-cache-msa.cpp)
+                    index = mixer.index_dim * _key(settings) + mixer.value_dim * _value(settings)
+                    total += settings.cells * settings.streams * index
             case LatentAttention():
                 total += settings.cells * settings.streams * _latent_bytes(mixer, settings, latent_cache)
             case CompressedAttention():
@@ -65,14 +74,15 @@ def _latent_bytes(mixer: LatentAttention, settings: ServerSettings, latent_cache
     if not latent_cache:
         heads = mixer.query_heads
         return heads * (mixer.nope_dim + mixer.rope_dim) * _key(settings) + heads * mixer.value_dim * _value(settings)
-    index = mixer.indexer.head_dim if mixer.indexer else 0
+    index = mixer.indexer.head_dim if mixer.indexer and not mixer.shares_index else 0
     return (mixer.cache_width + index) * _key(settings)
 
 
 def _compressed_elements(mixer: CompressedAttention, settings: ServerSettings) -> int:
     """A window, and for compressed layers the compressed keys (and index keys at ratio 4); always one stream a slot."""
     dim = mixer.head_dim
-    total = dim * round_up(min(settings.cells, mixer.window_tokens + settings.micro_batch_tokens), CELL_MULTIPLE)
+    held = settings.cells if settings.full_window_cache else mixer.window_tokens + settings.micro_batch_tokens
+    total = dim * round_up(min(settings.cells, held), CELL_MULTIPLE)
     if mixer.ratio:
         index = mixer.indexer.head_dim if mixer.indexer else 0
         total += (dim + index) * round_up(ceil_div(settings.cells, mixer.ratio), CELL_MULTIPLE)
@@ -108,9 +118,24 @@ def mixer_state_bytes(mixers: tuple[Mixer, ...], slots: int) -> int:
     total = 0
     for mixer in mixers:
         state = state_elements(mixer)
+        if isinstance(mixer, CompressedAttention):
+            total += slots * _compressor_elements(mixer) * _STATE_BYTES
         if state is not None:
             total += slots * (state.convolution + state.recurrent) * _STATE_BYTES
     return total
+
+
+def _compressor_elements(mixer: CompressedAttention) -> int:
+    """What the compressors hold of tokens that are not compressed yet: keys and scores (llama-kv-cache-dsv4.cpp).
+
+    At ratio 4 windows overlap, which doubles width and length; there the indexer has a compressor of its own.
+    """
+    if not mixer.ratio:
+        return 0
+    if mixer.ratio != _OVERLAPPING_RATIO:
+        return 2 * mixer.head_dim * mixer.ratio
+    index = mixer.indexer.head_dim if mixer.indexer else 0
+    return 2 * 2 * (mixer.head_dim + index) * 2 * mixer.ratio
 
 
 def kv_bytes(model: LanguageModel, settings: ServerSettings, latent_cache: bool = True) -> int:

@@ -89,7 +89,11 @@ def budget(deployment: Deployment) -> MemoryBudget:
         kv=_kv_figures(deployment, laid, needs),
         max_num_seqs=laid.settings.slots,
         reasons=_reasons(deployment, laid, devices, host, spread),
-        details={"laid": laid, "weights": layer_weights(deployment.model, deployment.weight_format)},
+        details={
+            "laid": laid,
+            "weights": layer_weights(deployment.model, deployment.weight_format),
+            "layers": laid.placement.by_device,
+        },
     )
 
 

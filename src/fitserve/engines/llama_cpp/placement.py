@@ -21,6 +21,11 @@ class Placement:
     experts: tuple[int, ...]
 
     @property
+    def by_device(self) -> dict[int, tuple[int, ...]]:
+        """Layers of each place, the output layer not counted."""
+        return {place: tuple(i for i, at in enumerate(self.layers) if at == place) for place in set(self.layers)}
+
+    @property
     def gpu_layers(self) -> int:
         """What -ngl counts: layers on GPUs, the output layer included."""
         return sum(1 for device in (*self.layers, self.output) if device != HOST)

@@ -10,7 +10,7 @@ from typing import Any
 from fitserve.models.architectures.blueprint import Blueprint
 from fitserve.models.architectures.config import Config
 from fitserve.models.architectures.parts import attention, dense, expert_layers, experts, spans
-from fitserve.models.types import Layer
+from fitserve.models.types import Attention, Layer
 
 FOUR_NORMS = ("attn_norm", "attn_post_norm", "ffn_norm", "ffn_post_norm")
 POST_NORMS = ("attn_post_norm", "ffn_post_norm")
@@ -237,7 +237,7 @@ def minimax_m3(config: Config) -> Blueprint:
             ("k_norm", (dim,)),
         )
     )
-    return decoder(
+    made = decoder(
         config,
         "minimax-m3",
         moe=True,
@@ -245,6 +245,15 @@ def minimax_m3(config: Config) -> Blueprint:
         mlp={"width": config.size("dense_intermediate_size", "intermediate_size")},
         expert={"router_bias": True},
         extra=extra,
+    )
+    layers = tuple(_indexed(layer, dim) if flag else layer for layer, flag in zip(made.layers, flags, strict=True))
+    return replace(made, layers=layers)
+
+
+def _indexed(layer: Layer, dim: int) -> Layer:
+    """A layer whose attention keeps an index key beside its cache."""
+    return replace(
+        layer, mixers=tuple(replace(m, index_dim=dim) if isinstance(m, Attention) else m for m in layer.mixers)
     )
 
 

@@ -104,6 +104,7 @@ def gemma4(config: Config) -> Blueprint:
     extra = _per_layer_embedding(config) + tuple(
         (i, "gguf:layer_output_scale.weight", (1,)) for i in range(config.layer_count)
     )
+    extra += ((None, "gguf:rope_freqs.weight", (config.size("global_head_dim", "head_dim") // 2,)),)
     norms: tuple[str, ...] = FOUR_NORMS
     if config.flag("enable_moe_block"):
         norms += ("ffn_norm_1", "ffn_norm_2", "ffn_post_norm_2")

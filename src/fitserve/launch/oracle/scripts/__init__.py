@@ -1,0 +1,1 @@
+"""Programs that run in the interpreter which has an engine: they stand alone and import nothing of this package."""

@@ -1,0 +1,1 @@
+"""A guide in words: its sections, and the same as JSON."""
