@@ -103,6 +103,8 @@ FACT_TABLES = [
     ("fitserve.predict", "streams.toml"),
     ("fitserve.predict", "speculation.toml"),
     ("fitserve.predict", "families.toml"),
+    ("fitserve.training", "facts.toml"),
+    ("fitserve.training", "quantizers.toml"),
     ("fitserve.hardware.catalog", "cpus.toml"),
     ("fitserve.hardware.catalog", "normal_rates.toml"),
     ("fitserve.hardware.catalog", "intel_pci_ids.toml"),

@@ -40,6 +40,8 @@ _VERBS: dict[str, tuple[str, str | None, str | None]] = {
     "runs": ("runs:run_runs", None, "what"),
     "ps": ("serve:run_ps", None, None),
     "stop": ("serve:run_stop", None, "run"),
+    "finetune": ("finetune:run_finetune", "plan.finetune_request:FinetuneRequest", "model"),
+    "quantize": ("quantize:run_quantize", "plan.quantize_request:QuantizeRequest", "model"),
     "probe": ("probe:run_probe", "plan.request:ProbeRequest", None),
     "bench": ("bench:run_bench_verb", "bench.request:BenchRequest", "url"),
     "eval": ("eval:run_eval_verb", "bench.request:EvalRequest", "url"),

@@ -30,7 +30,7 @@ class Case:
         """Measured values by metric name; nested ones joined with a dot. Log lines, tolerances and prose are none."""
         found: dict[str, Any] = {}
         for key, value in self.measured.items():
-            if key in {"log_lines", "plus_minus_bytes", "plus_minus", "groups", "cause", "fix"}:
+            if key in {"log_lines", "plus_minus_bytes", "plus_minus", "groups", "cause", "fix", "peak_scope"}:
                 continue
             if isinstance(value, Mapping):
                 found |= {

@@ -12,6 +12,7 @@ from fitserve.diagnose.answer import diagnose
 from fitserve.diagnose.request import DiagnoseRequest
 from fitserve.engines.registry import engine
 from fitserve.evidence.cases import Case
+from fitserve.evidence.finetune import finetune_predictions
 from fitserve.evidence.given import (
     deployment_of,
     engine_of,
@@ -236,4 +237,5 @@ _KINDS: Mapping[str, Callable[[Mapping[str, Any]], Predictions]] = {
     "failure_log": _failure,
     "single_stream_speed": stream_predictions,
     "serving_speed": _serving,
+    "finetune_memory": finetune_predictions,
 }

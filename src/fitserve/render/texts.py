@@ -30,6 +30,7 @@ class Texts:
             "fitserve.api",
             "fitserve.launch",
             "fitserve.hardware",
+            "fitserve.training",
             "fitserve.guides",
             "fitserve.launch.oracle",
             "fitserve.diagnose",

@@ -143,3 +143,9 @@ def deci(config: Config) -> Blueprint:
         norm_layers={"attn_norm": with_attention, "ffn_norm": with_mlp},
         extra=rope_factors(config),
     )
+
+
+def qwen(config: Config) -> Blueprint:
+    """Qwen of 2023: biases on q, k and v; the config states the width of gate and up together (modeling_qwen.py: `// 2`)."""
+    width = config.size("intermediate_size") // 2
+    return decoder(config, "qwen", attn={"qkv_bias": True, "fused_qkv": True}, mlp={"width": width})

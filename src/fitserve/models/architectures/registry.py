@@ -96,6 +96,7 @@ FAMILIES: Mapping[str, Callable[[Config], Blueprint]] = {
     "PhiForCausalLM": d.phi,
     "PhimoeForCausalLM": d.phi_moe,
     "PhiMoEForCausalLM": d.phi_moe,
+    "QWenLMHeadModel": m.qwen,
     "Qwen2ForCausalLM": d.qwen2,
     "Qwen2MoeForCausalLM": d.qwen2_moe,
     "Qwen2VLForConditionalGeneration": d.qwen2,

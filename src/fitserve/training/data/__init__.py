@@ -1,0 +1,1 @@
+"""Coefficients of memory and time of training, written by tools/fit_finetune.py."""
