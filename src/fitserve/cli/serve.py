@@ -39,7 +39,7 @@ from fitserve.render.serving import (
 from fitserve.render.texts import Texts
 
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
-_DEMO_SETTINGS = {"engine": ["llama.cpp"], "gpu": ["none"]}
+_DEMO_SETTINGS = {"engine": ["llama.cpp"], "gpu": ["none"], "context": "4096", "concurrency": "2"}
 
 
 def run_serve(values: dict[str, Any], texts: Texts) -> int:
@@ -62,7 +62,8 @@ def run_serve(values: dict[str, Any], texts: Texts) -> int:
         screen.print(f"· {texts.reason(reason)}", style="dim")
     ledger = Ledger()
     try:
-        running = launch(prepared, ledger, request.timeout or DEFAULT_TIMEOUT_S, _teller(screen, texts))
+        tell = _teller(screen, texts, with_log=not request.detach)
+        running = launch(prepared, ledger, request.timeout or DEFAULT_TIMEOUT_S, tell)
     except ServerFailed as failed:
         return _report_failure(failed, texts, as_json, screen)
     return _serving(request, prepared, running, ledger, texts, values)
@@ -74,8 +75,14 @@ def _prepared(request: ServeRequest, tell: Callable[[str, int, int], None]) -> P
     return prepared_command(request) or prepare(request, world(), tell)
 
 
-def _teller(screen: Console, texts: Texts) -> Callable[[Event], None]:
-    return lambda event: screen.print(event_text(event, texts), soft_wrap=not screen.is_terminal)
+def _teller(screen: Console, texts: Texts, with_log: bool) -> Callable[[Event], None]:
+    """Prints stages, and the engine's own lines while somebody stays with the server."""
+
+    def tell(event: Event) -> None:
+        if with_log or event.stage is not None:
+            screen.print(event_text(event, texts), soft_wrap=not screen.is_terminal)
+
+    return tell
 
 
 def _downloads(screen: Console, texts: Texts) -> Callable[[str, int, int], None]:
