@@ -47,7 +47,7 @@ def _flags(fields: dict[str, Any], positional: str | None) -> list[str]:
 
 
 POSITIONAL = {"compare": "variants", "check": "command", "ask": "question", "clients": "client", "plan": "model",
-              "estimate": "model", "hardware": "model"}  # fmt: skip
+              "estimate": "model", "hardware": "model", "finetune": "model", "quantize": "model"}  # fmt: skip
 SAME = [(verb, name, body) for verb, rows in EXAMPLES.items() if verb != "diagnose" for name, (_, body) in rows.items()]
 
 
@@ -254,3 +254,10 @@ def test_replies_are_packed_for_those_who_take_it(client: TestClient) -> None:
     assert "content-encoding" not in plain.headers
     assert gzip.decompress(packed) == plain.content and len(packed) * 5 < len(plain.content)
     assert json.loads(plain.content)["plans"]
+
+
+def test_nothing_is_run_for_a_request(client: TestClient) -> None:
+    body = {"model": "Qwen/Qwen3-8B", "format": "w4a16", "gpu": ["rtx-4090"], "run": True}
+    answer = client.post(f"{V1}/quantize", json=body)
+    assert answer.status_code == 422
+    assert "--run" in answer.text

@@ -128,6 +128,36 @@ def _cost(request: Any, outside: Outside) -> Outcome:
     return Outcome(answer=answer, is_yes=True, form=lambda texts: cost_form(answer, texts))
 
 
+def _finetune(request: Any, outside: Outside) -> Outcome:
+    from fitserve.emit.trainers import trainer_files
+    from fitserve.emit.trainers.types import run_of
+    from fitserve.foundation.reasons import Verdict
+    from fitserve.plan.finetune import finetune
+    from fitserve.plan.finetune_serving import served
+    from fitserve.render.finetune import finetune_form
+
+    answer = finetune(request, outside.world)
+    files = trainer_files(request.trainer, run_of(answer))
+    server = served(answer, outside.world) if answer.verdict is not Verdict.NOT_SUPPORTED else None
+    is_yes = answer.verdict is Verdict.FITS
+    return Outcome(answer=answer, is_yes=is_yes, form=lambda texts: finetune_form(answer, files, server, texts))
+
+
+def _quantize(request: Any, outside: Outside) -> Outcome:
+    from fitserve.emit.quantizers import quantizer_files
+    from fitserve.foundation.errors import InputError
+    from fitserve.foundation.reasons import Verdict
+    from fitserve.plan.quantize import quantize
+    from fitserve.render.quantize import quantize_form
+
+    if request.run:
+        raise InputError.of("runs_nothing_here", flag="--run")
+    answer = quantize(request, outside.world)
+    files = quantizer_files(answer)
+    is_yes = answer.verdict is Verdict.FITS
+    return Outcome(answer=answer, is_yes=is_yes, form=lambda texts: quantize_form(answer, files, texts, None))
+
+
 def _clients(request: Any, _: Outside) -> Outcome:
     from fitserve.emit.clients.answer import clients
     from fitserve.plan.request import ClientsRequest
@@ -178,6 +208,8 @@ _LISTED = (
     Verb(name="ask", request="api.requests:AskQuery", run=_ask),
     Verb(name="guide", request="guides.request:GuideRequest", run=_guide),
     Verb(name="cost", request="plan.cost_request:CostRequest", run=_cost),
+    Verb(name="finetune", request="plan.finetune_request:FinetuneRequest", run=_finetune),
+    Verb(name="quantize", request="plan.quantize_request:QuantizeRequest", run=_quantize),
     Verb(name="clients", request="api.requests:ClientsQuery", run=_clients),
 )
 VERBS: Mapping[str, Verb] = {verb.name: verb for verb in _LISTED}

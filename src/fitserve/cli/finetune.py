@@ -6,10 +6,10 @@ from fitserve.cli.job_files import check_job_out, remember, save_job
 from fitserve.cli.output import write
 from fitserve.cli.verbs import world
 from fitserve.emit.trainers import trainer_files
-from fitserve.emit.trainers.types import Run
+from fitserve.emit.trainers.types import run_of
 from fitserve.foundation.reasons import Verdict
 from fitserve.ledger.types import Kind
-from fitserve.plan.finetune import FinetuneAnswer, finetune
+from fitserve.plan.finetune import finetune
 from fitserve.plan.finetune_request import FinetuneRequest
 from fitserve.plan.finetune_serving import served
 from fitserve.render.finetune import finetune_form, finetune_view
@@ -36,11 +36,3 @@ def run_finetune(values: dict[str, Any], texts: Texts) -> int:
         form = finetune_form(answer, files, None, texts)
         remember(Kind.FINETUNE, f"{answer.model.id} · {answer.job.method}", form)
     return 0 if answer.verdict is Verdict.FITS else 1
-
-
-def run_of(answer: FinetuneAnswer) -> Run:
-    """What the trainer's files are made from."""
-    request = answer.request
-    return Run(
-        job=answer.job, repository=answer.repository, dataset=request.dataset or "data.jsonl", epochs=request.epochs
-    )

@@ -207,6 +207,11 @@ COSTS = record(
         "notes": NOTES,
     }
 )
+_JOB = {"verdict": {"enum": ["fits", "does_not_fit", "not_supported", "unknown"]}, "model": TEXT}
+FINETUNE = record(
+    {"schema_version": SCHEMA_ONE, "request": {"type": "object"}, "plan": record({**_JOB, "job": {"type": "object"}})}
+)
+QUANTIZE = record({"schema_version": SCHEMA_ONE, "request": {"type": "object"}, "plan": record(_JOB)})
 CLIENTS = record(
     {
         "schema_version": SCHEMA_ONE,

@@ -78,6 +78,15 @@ EXAMPLES: Mapping[str, Mapping[str, tuple[str, dict[str, Any]]]] = {
         ),
         "gpu": ("A priced GPU", {"gpu": ["h100-sxm"], "hours": [24]}),
     },
+    "finetune": {
+        "qlora": ("QLoRA on one card", {"model": "Qwen/Qwen3-8B", "method": "qlora", "gpu": ["rtx-4090"]}),
+    },
+    "quantize": {
+        "w4a16": (
+            "Four bits for vLLM",
+            {"model": "Qwen/Qwen3-8B", "format": "w4a16", "gpu": ["rtx-4090"], "ram": "64GiB"},
+        ),
+    },
     "clients": {
         "cline": (
             "One coding assistant",

@@ -14,6 +14,7 @@ _ANSWERS: dict[str, Schema] = {
     "plan": contract.ANSWER, "estimate": contract.ESTIMATE, "fit": contract.ANSWER, "compare": contract.COMPARISON,
     "hardware": contract.HARDWARE, "check": contract.CHECK, "guide": contract.GUIDE, "cost": contract.COSTS,
     "clients": contract.CLIENTS, "diagnose": contract.DIAGNOSIS, "ask": contract.ASKED,
+    "finetune": contract.FINETUNE, "quantize": contract.QUANTIZE,
 }  # fmt: skip
 _CATALOGUES: dict[str, tuple[Schema, str]] = {
     "models": (contract.MODELS, "models"), "gpus": (contract.GPUS, "gpus"), "engines": (contract.ENGINES, "engines"),

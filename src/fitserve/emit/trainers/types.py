@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from fitserve.engines.contract import LaunchFile
 from fitserve.models.types import LanguageModel
+from fitserve.plan.finetune import FinetuneAnswer
 from fitserve.training.types import FinetuneJob
 
 
@@ -49,3 +50,11 @@ class Run:
     def alpha(self) -> int:
         """Scale of the adapters, twice the rank."""
         return 2 * self.job.rank
+
+
+def run_of(answer: FinetuneAnswer) -> Run:
+    """What the trainer's files are made from."""
+    request = answer.request
+    return Run(
+        job=answer.job, repository=answer.repository, dataset=request.dataset or "data.jsonl", epochs=request.epochs
+    )
