@@ -256,6 +256,7 @@ _UNITS = {
     "cpu", "api", "fp16", "fp8", "fp4", "bf16", "auto", "no", "tok",
 }  # fmt: skip
 _NAMES = {
+    "trl", "axolotl",
     "cuda", "nvlink", "flashattention", "docker", "desktop", "wsl", "windows", "linux", "nccl", "metal", "hugging", "face",
     "compute", "capability", "moe", "dense", "bash", "powershell", "modelfile", "nvidia", "apple", "amd", "intel", "blackwell",
     "mac", "claude", "gpt", "gemini", "id", "hf", "log", "runpod", "secure", "lambda", "rtx", "gguf", "awq", "gptq", "exl2",

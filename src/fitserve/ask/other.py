@@ -18,6 +18,7 @@ from fitserve.ask.parts import (
     verdict_blocks,
 )
 from fitserve.ask.running import memory_needed
+from fitserve.ask.training import METHODS, planned_methods, training_answer
 from fitserve.ask.types import AskAnswer, Block, Bullets, Costs, Grid, Heading, Named, PlanTable, Say
 from fitserve.foundation.errors import FitserveError, InputError
 from fitserve.foundation.facts import load_toml
@@ -33,7 +34,6 @@ _BUSY = 16
 """Requests at once of a server whose tokens are priced, where nobody says: one alone makes every token dear."""
 _LARGE = (Named(gpu="h200-sxm-141gb", count=8),)
 _ARCHITECTURE = re.compile(r"(?:KeyError|architecture)\W{1,4}'?([\w\-]+)", re.IGNORECASE)
-_METHODS = {"full": "Full", "lora": "LoRA", "qlora": "QLoRA", "dora": "DoRA"}
 FromLog = Callable[[str, Mapping[str, Any]], tuple[Reason, ...]]
 """Reads a quoted message with what is known of the machine: sentences of cause and fix, the likeliest first."""
 
@@ -127,6 +127,10 @@ def finetune(ground: Ground) -> AskAnswer:
     cards = [item for item in ground.gpus if item.gpu != "none"]
     if ground.asked.are_alternatives:  # the larger of the machines that are to be chosen among
         cards = [max(cards, key=lambda item: device(item.gpu).memory_bytes * item.count)]
+    if cards and not any(item.memory_bytes for item in cards):
+        named = tuple(f"{item.gpu}:{item.count}" for item in cards)
+        if (plans := planned_methods(ground, named)) is not None:
+            return training_answer(ground, plans, named)
     have = sum((item.memory_bytes or device(item.gpu).memory_bytes) * item.count for item in cards)
     room = have * rules["room"]["share"]
     needs = {name: int(model.params() * row["bytes_per_parameter"]) for name, row in rules["methods"].items()}
@@ -135,11 +139,11 @@ def finetune(ground: Ground) -> AskAnswer:
     judged = {
         name: f"verdict:{'fits' if value < room else 'does_not_fit'}" if have else "–" for name, value in needs.items()
     }
-    rows = tuple((_METHODS[name], ("bytes", value), judged[name]) for name, value in needs.items())
+    rows = tuple((METHODS[name], ("bytes", value), judged[name]) for name, value in needs.items())
     blocks += [Heading("ask_finetune_table"), Grid(("ask_method", ">ask_least", "verdict"), rows)]
     blocks.append(Say(note("ask_finetune_floor", Source(**rules["source"]))))
     if verdict == "does_not_fit":
-        smaller = tuple(_METHODS[name] for name, value in needs.items() if value < room)
+        smaller = tuple(METHODS[name] for name, value in needs.items() if value < room)
         blocks.append(Say(note("ask_finetune_instead", methods=smaller) if smaller else note("ask_finetune_never")))
     more = (f"fitserve cost {flags(ground, None)} --hours 10 --hours 50 --hours 100",) if cards else ()
     return answered(ground, verdict, blocks, follow_up=more)
@@ -149,7 +153,7 @@ def _trained(
     model: str, method: str, need_bytes: int, have_bytes: int, room_bytes: float
 ) -> tuple[str | None, list[Block]]:
     """(verdict, first sentence) for a method; no verdict without hardware."""
-    name = _METHODS[method]
+    name = METHODS[method]
     if not have_bytes:
         return None, [Say(note("ask_finetune_needs", method=name, model=model, need_bytes=need_bytes), strong=True)]
     verdict = "fits" if need_bytes < room_bytes else "does_not_fit"
