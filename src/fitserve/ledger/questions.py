@@ -2,17 +2,16 @@
 
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fitserve.foundation.errors import InputError, WorldError
+from fitserve.foundation.errors import InputError
 from fitserve.ledger.places import state_folder
+from fitserve.ledger.sqlite_file import opened
 
 _FILE = "questions.sqlite"
 _VERSION = 1
-_WAIT_S = 10.0
 _MOST_KEPT = 2000
 """The oldest give way: a page that anybody may write to must not fill a disk."""
 _MAKE = """
@@ -82,30 +81,8 @@ class Questions:
         with self._open() as connection:
             connection.execute("DELETE FROM questions WHERE id = ?", (question_id,))
 
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        """A transaction: committed at its end, rolled back by an error."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with closing(sqlite3.connect(self.path, timeout=_WAIT_S)) as connection:
-                connection.row_factory = sqlite3.Row
-                _prepare(connection)
-                with connection:
-                    yield connection
-        except (sqlite3.Error, OSError) as error:
-            raise WorldError(f"questions {self.path}", str(error)) from error
-
-
-def _prepare(connection: sqlite3.Connection) -> None:
-    """Makes the table of a new file. Raises sqlite3.Error for a file of a later release."""
-    connection.execute("PRAGMA synchronous=NORMAL")
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > _VERSION:
-        raise sqlite3.DatabaseError(f"written by a later fitserve (format {version}, known {_VERSION})")
-    if version < _VERSION:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.executescript(_MAKE)
-        connection.execute(f"PRAGMA user_version = {_VERSION}")
+    def _open(self) -> AbstractContextManager[sqlite3.Connection]:
+        return opened(self.path, _VERSION, _MAKE)
 
 
 def _question(row: sqlite3.Row) -> KeptQuestion:

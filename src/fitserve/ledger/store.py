@@ -3,18 +3,18 @@
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from fitserve.foundation.errors import InputError, WorldError
+from fitserve.foundation.errors import InputError
 from fitserve.ledger.places import state_folder
+from fitserve.ledger.sqlite_file import opened
 from fitserve.ledger.types import Kind, Run, State
 
 _FILE = "ledger.sqlite"
 _VERSION = 1
-_WAIT_S = 10.0
 _JSON = ("request", "deployment", "command", "process", "result", "cause")
 _COLUMNS = ("state", "ended_s", "title", "log_tail", *_JSON)
 _MAKE = """
@@ -133,30 +133,8 @@ class Ledger:
         with self._open() as connection:
             return connection.execute("DELETE FROM corrections WHERE name = ?", (name,)).rowcount > 0
 
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        """A transaction: committed at its end, rolled back by an error."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with closing(sqlite3.connect(self.path, timeout=_WAIT_S)) as connection:
-                connection.row_factory = sqlite3.Row
-                _prepare(connection)
-                with connection:
-                    yield connection
-        except (sqlite3.Error, OSError) as error:
-            raise WorldError(f"ledger {self.path}", str(error)) from error
-
-
-def _prepare(connection: sqlite3.Connection) -> None:
-    """Makes the tables of a new file. Raises sqlite3.Error for a file of a later release."""
-    connection.execute("PRAGMA synchronous=NORMAL")  # with a write-ahead log a power cut loses the last row at most
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > _VERSION:
-        raise sqlite3.DatabaseError(f"written by a later fitserve (format {version}, known {_VERSION})")
-    if version < _VERSION:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.executescript(_MAKE)
-        connection.execute(f"PRAGMA user_version = {_VERSION}")
+    def _open(self) -> AbstractContextManager[sqlite3.Connection]:
+        return opened(self.path, _VERSION, _MAKE)
 
 
 def _text(value: Mapping[str, Any] | None) -> str | None:
