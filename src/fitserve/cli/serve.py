@@ -20,6 +20,7 @@ from fitserve.launch.prepare import Prepared, prepare
 from fitserve.launch.processes import Kept, resident_bytes
 from fitserve.launch.request import DEFAULT_TIMEOUT_S, ServeRequest
 from fitserve.launch.session import Event, Running, ServerFailed, drained, followed, launch, reconciled, stop_run
+from fitserve.launch.ways import embedded_engine
 from fitserve.ledger.places import run_folder
 from fitserve.ledger.store import Ledger
 from fitserve.ledger.types import Run
@@ -39,7 +40,7 @@ from fitserve.render.serving import (
 from fitserve.render.texts import Texts
 
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
-_DEMO_SETTINGS = {"engine": ["llama.cpp"], "gpu": ["none"], "context": "4096", "concurrency": "2"}
+_DEMO_SETTINGS = {"gpu": ["none"], "context": "4096", "concurrency": "2"}
 
 
 def run_serve(values: dict[str, Any], texts: Texts) -> int:
@@ -48,7 +49,8 @@ def run_serve(values: dict[str, Any], texts: Texts) -> int:
     as_json = bool(values.get("json"))
     fields = {key: value for key, value in values.items() if key not in {"json", "out", "lang"}}
     if str(fields.get("model") or "") == DEMO:
-        fields |= {"model": str(demo_gguf())} | {k: v for k, v in _DEMO_SETTINGS.items() if not fields.get(k)}
+        usual = {**_DEMO_SETTINGS, "engine": [embedded_engine().id]}
+        fields |= {"model": str(demo_gguf())} | {k: v for k, v in usual.items() if not fields.get(k)}
     request = ServeRequest.read(**fields)
     screen = Console(stderr=True, highlight=False)
     measure_processor()

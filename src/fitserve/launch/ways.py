@@ -5,14 +5,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from shutil import which
 
 from fitserve.emit.containers import docker_argv
-from fitserve.engines.contract import LaunchCommand
-
-_EMBEDDED_FOR = "llama-server"
-_EMBEDDED_PACKAGE = "xllamacpp"
+from fitserve.engines.contract import Engine, LaunchCommand
+from fitserve.engines.registry import engines
 
 
 class Kind(StrEnum):
@@ -32,9 +31,19 @@ class Way:
     cleanup: tuple[str, ...] = ()
 
 
+@lru_cache(maxsize=1)
+def embedded_engine() -> Engine:
+    """The engine that fitserve carries: the one whose facts name the wheel it comes in."""
+    return next(made for made in engines() if "embedded" in made.facts)
+
+
 def has_embedded() -> bool:
     """Whether the wheel of the embedded engine is installed."""
-    return importlib.util.find_spec(_EMBEDDED_PACKAGE) is not None
+    return importlib.util.find_spec(embedded_engine().facts["embedded"]["package"]) is not None
+
+
+def _is_for_embedded(command: LaunchCommand) -> bool:
+    return bool(command.argv[0] == embedded_engine().facts["embedded"]["program"])
 
 
 def ways(command: LaunchCommand, name: str, has_devices: bool, program: str | None = None) -> tuple[Way, ...]:
@@ -47,7 +56,7 @@ def ways(command: LaunchCommand, name: str, has_devices: bool, program: str | No
     native = _native(command.argv, program)
     if native is not None:
         found.append(Way(kind=Kind.NATIVE, argv=native))
-    if program is None and command.argv[0] == _EMBEDDED_FOR and not has_devices and has_embedded():
+    if program is None and not has_devices and _is_for_embedded(command) and has_embedded():
         found.append(Way(kind=Kind.EMBEDDED, argv=embedded_argv(command.argv)))
     container = docker_argv(command) if program is None and which("docker") is not None else None
     if container is not None:
