@@ -16,6 +16,7 @@ from fitserve.ask.answer import ask
 from fitserve.ask.ground import ground_of, room_tokens
 from fitserve.ask.parsed import merged
 from fitserve.ask.questions import answer_of, community_questions
+from fitserve.ask.text import language_of
 from fitserve.ask.types import AskAnswer
 from fitserve.ask.understand import understand
 from fitserve.cli.main import main
@@ -29,6 +30,7 @@ from fitserve.models.catalog.lookup import rows
 from fitserve.plan.answer import plan
 from fitserve.plan.request import PlanRequest
 from fitserve.render.asked import answer_form, answer_markdown
+from fitserve.render.quoted_log import explained
 from fitserve.render.texts import texts
 
 TODAY = "2026-11-20"
@@ -36,7 +38,8 @@ TODAY = "2026-11-20"
 
 @lru_cache(maxsize=256)
 def asked(question: str, language: str | None = None) -> AskAnswer:
-    return ask(question, world(), TODAY, language=language)
+    words = texts(language or language_of(question))
+    return ask(question, world(), TODAY, language=language, from_log=explained(words, world()))
 
 
 @lru_cache(maxsize=256)
@@ -223,7 +226,7 @@ def test_an_answer_is_about_its_question(question: Any, language: str) -> None:
             assert deployment["model"] == question.model
         if question.gpus and question.kind not in {"buy"} and deployment["gpus"]:
             assert {gpu["gpu"] for gpu in deployment["gpus"]} <= {gpu.split(":")[0] for gpu in question.gpus}
-    assert len(found["answer"]) > 180
+    assert len(found["answer"]) > 200
 
 
 def test_the_same_facts_in_both_languages() -> None:
